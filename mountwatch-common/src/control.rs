@@ -1,0 +1,9 @@
+//! Indexes of the values that userspace writes while the programs run (map `CONTROL`, `u64` each).
+
+/// The epoch: what was told of dentries and super blocks in an earlier one counts as untold. Raised
+/// after a loss and before a scan that repairs.
+pub const EPOCH: u32 = 0;
+/// Process whose reads of mountinfo are scans; 0 while none runs.
+pub const SCAN_TGID: u32 = 1;
+/// How many there are.
+pub const COUNT: u32 = 2;

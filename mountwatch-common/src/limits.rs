@@ -1,0 +1,30 @@
+//! Every limit that both sides share, each with its reason and what counts its being reached.
+
+/// Longest name of one dentry, in bytes: the kernel's `NAME_MAX`.
+pub const NAME_BYTES_MAX: usize = 255;
+/// A name up to this long goes into the small class of dentry records. Most names do.
+pub const NAME_BYTES_SHORT: usize = 40;
+/// A source (`mnt_devname`) up to this long goes into the small class of mount records.
+pub const SOURCE_BYTES_SHORT: usize = 48;
+/// Longest source told, in bytes with its final zero: a page, the most that mount(2) copies in.
+pub const SOURCE_BYTES_MAX: usize = 4096;
+/// Roots of changed subtrees in one transaction. One mount in a peer group of n gives n roots.
+/// Counted by `roots_lost`.
+pub const ROOTS_MAX: u32 = 65_536;
+/// Rounds of each of the three nested loops of a walk: 256 x 256 x 256 steps, about a million
+/// mounts twelve steps each (a step is one mount or one dentry on its way to a root). Counted by
+/// `walks_cut`. The verifier looks at each loop on its own, so three short ones cost it a hundredth
+/// of one long one.
+pub const WALK_ROUNDS: u32 = 256;
+/// Rounds of each of the two nested loops along one chain of dentries: 64 x 64 components, twice
+/// as many as a path of 4,096 bytes can have. Counted by `walks_cut`.
+pub const CHAIN_ROUNDS: u32 = 64;
+/// Dentries and super blocks that the kernel side remembers as told. Counted by
+/// `dentries_untracked`.
+pub const TOLD_MAX: u32 = 131_072;
+/// Tasks between the start and the end of a move_mount(2).
+pub const STASH_MAX: u32 = 4_096;
+/// Default size of the ring buffer, in bytes, a power of two: 16 MiB hold 80,000 mount records.
+pub const RING_BYTES: u32 = 16 << 20;
+/// Smallest ring that can hold what one read of mountinfo tells, in bytes.
+pub const RING_BYTES_MIN: u32 = 256 << 10;

@@ -1,0 +1,127 @@
+//! Changes: what a transaction did to the index.
+
+use super::{Bytes, DentryKey, Mount, NamespaceInode, NamespaceKey, Revision};
+use mountwatch_common::hook::Hook;
+use std::sync::Arc;
+
+/// Who made a change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Task {
+    /// Process ID in the initial PID namespace; 0 if not known.
+    pub pid: u32,
+    /// Thread ID in the initial PID namespace; 0 if not known.
+    pub tid: u32,
+    /// Effective user ID.
+    pub uid: u32,
+    /// `comm`: up to 15 bytes, as the task had it at that moment.
+    pub comm: Bytes,
+    /// ID of the task's cgroup (its inode in cgroup2), 0 if not known.
+    pub cgroup_id: u64,
+}
+
+/// One change of one object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// What happened.
+    pub kind: ChangeKind,
+    /// Where it was seen.
+    pub hook: Hook,
+    /// When, CLOCK_MONOTONIC in nanoseconds.
+    pub ktime_ns: u64,
+    /// Who did it; `None` for changes found by a scan.
+    pub task: Option<Arc<Task>>,
+}
+
+/// The kinds of change.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ChangeKind {
+    /// A mount appeared in a namespace.
+    Attach {
+        /// As it is now.
+        mount: Arc<Mount>,
+    },
+    /// A mount left its namespace.
+    Detach {
+        /// As it was.
+        mount: Arc<Mount>,
+    },
+    /// A mount got another parent or mountpoint.
+    Move {
+        /// As it was.
+        before: Arc<Mount>,
+        /// As it is now.
+        mount: Arc<Mount>,
+    },
+    /// Attributes, peer group, master or another fact of a mount changed.
+    Attributes {
+        /// As it was.
+        before: Arc<Mount>,
+        /// As it is now.
+        mount: Arc<Mount>,
+    },
+    /// Flags or options of a super block changed.
+    SuperBlock {
+        /// One of its mounts, by which it can be shown.
+        mount: Arc<Mount>,
+    },
+    /// A dentry on the way to a mountpoint or a root was renamed or deleted.
+    Rename {
+        /// The dentry.
+        dentry: DentryKey,
+        /// Its name before.
+        before: Bytes,
+        /// Its name now.
+        name: Bytes,
+    },
+    /// A mount namespace was born.
+    NamespaceBorn {
+        /// Its key.
+        namespace: NamespaceKey,
+        /// Its inode.
+        inode: NamespaceInode,
+    },
+    /// A mount namespace died.
+    NamespaceGone {
+        /// Its key.
+        namespace: NamespaceKey,
+        /// Its inode.
+        inode: NamespaceInode,
+    },
+}
+
+impl ChangeKind {
+    /// The word for it in every output.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Attach { .. } => "attach",
+            Self::Detach { .. } => "detach",
+            Self::Move { .. } => "move",
+            Self::Attributes { .. } => "attributes",
+            Self::SuperBlock { .. } => "super_block",
+            Self::Rename { .. } => "rename",
+            Self::NamespaceBorn { .. } => "namespace_born",
+            Self::NamespaceGone { .. } => "namespace_gone",
+        }
+    }
+
+    /// The mount that it is about, as it is now, or as it was if it left.
+    pub fn mount(&self) -> Option<&Arc<Mount>> {
+        match self {
+            Self::Attach { mount }
+            | Self::Detach { mount }
+            | Self::Move { mount, .. }
+            | Self::Attributes { mount, .. }
+            | Self::SuperBlock { mount } => Some(mount),
+            _ => None,
+        }
+    }
+}
+
+/// What one published step did: readers see all of it or nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transaction {
+    /// The revision that shows it first.
+    pub revision: Revision,
+    /// Its changes, in the order in which they were told.
+    pub changes: Vec<Change>,
+}

@@ -1,0 +1,44 @@
+//! File system instances.
+
+use super::{Bytes, Device, MountKey, SuperKey};
+use bitflags::bitflags;
+
+bitflags! {
+    /// Flags of a super block that mountinfo(5) shows before its options, in the kernel's own
+    /// numbers (include/linux/fs.h).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct SuperFlags: u32 {
+        /// `ro`.
+        const RDONLY = 1;
+        /// `sync`.
+        const SYNCHRONOUS = 1 << 4;
+        /// `mand` (gone since 5.15).
+        const MANDLOCK = 1 << 6;
+        /// `dirsync`.
+        const DIRSYNC = 1 << 7;
+        /// `lazytime`.
+        const LAZYTIME = 1 << 25;
+    }
+}
+
+/// One file system instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SuperBlock {
+    /// What it is known by in this index.
+    pub key: SuperKey,
+    /// `s_dev`.
+    pub device: Device,
+    /// `s_magic`; 0 where the back end does not know it.
+    pub magic: u64,
+    /// The flags that mountinfo shows.
+    pub flags: SuperFlags,
+    /// Type with its subtype: `ext4`, `fuse.sshfs`.
+    pub fs_type: Bytes,
+    /// Options as the file system shows them, without `rw`/`ro` and the flags above, escaped as the
+    /// kernel writes them. `None`: not asked yet, or changed since.
+    pub options: Option<Bytes>,
+    /// How many mounts of the index show it.
+    pub mounts: u32,
+    /// The mount that was told last among them: one to ask the kernel about, while it is there.
+    pub shown_by: Option<MountKey>,
+}

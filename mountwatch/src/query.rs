@@ -1,0 +1,25 @@
+//! Questions to a snapshot: no I/O, no kernel lock, no wait.
+//!
+//! A mount table has no paths of its own: each process sees the tree from its own root, in its own
+//! namespace. So every question about paths starts from a [`Viewpoint`], and every path in an
+//! answer is one that a process there would use.
+
+mod path;
+mod propagation;
+mod viewpoint;
+
+pub use path::{Covering, Listed};
+pub use viewpoint::Viewpoint;
+
+use crate::model::{Coverage, Revision};
+
+/// An answer with what it rests on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer<T> {
+    /// The answer.
+    pub value: T,
+    /// The state of the index that it was taken from.
+    pub revision: Revision,
+    /// How much of the truth that state is.
+    pub coverage: Coverage,
+}

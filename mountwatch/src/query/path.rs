@@ -1,0 +1,243 @@
+//! Paths: where a mount is, what is mounted at a path, what is mounted below it.
+
+use super::Viewpoint;
+use crate::model::{DentryKey, Mount, MountKey};
+use crate::state::Tables;
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// The mount on which a path lies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Covering {
+    /// The mount, the one on top if several are stacked.
+    pub mount: Arc<Mount>,
+    /// The path is this mount's mountpoint itself.
+    pub is_mountpoint: bool,
+    /// How many mounts are stacked at that mountpoint below the one on top.
+    pub covered: usize,
+}
+
+/// A mount with its path.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// The mount.
+    pub mount: Arc<Mount>,
+    /// Its mountpoint as an absolute path from the viewpoint: bytes, not necessarily UTF-8.
+    pub path: Arc<[u8]>,
+}
+
+impl Tables {
+    /// The absolute path of a mount's mountpoint, seen from a viewpoint; `None` if it is not
+    /// reachable from there. As mountinfo(5) field 5, without escapes.
+    pub fn path_of(&self, mount: MountKey, from: Viewpoint) -> Option<Vec<u8>> {
+        let mut paths = Paths { tables: self, from, known: HashMap::new() };
+        paths.of(mount).map(|path| path.to_vec())
+    }
+
+    /// The mounts of the viewpoint's namespace that are reachable from its root, in the kernel's
+    /// order, each with its path: what the lines of mountinfo(5) are.
+    pub fn list(&self, from: Viewpoint) -> Vec<Listed> {
+        let Some(namespace) = self.namespace(from.namespace) else { return Vec::new() };
+        let mut paths = Paths { tables: self, from, known: HashMap::new() };
+        namespace
+            .keys()
+            .filter_map(|key| {
+                let path = paths.of(key)?;
+                Some(Listed { mount: Arc::clone(self.mount(key)?), path })
+            })
+            .collect()
+    }
+
+    /// The mount on which an absolute path lies, as a path walk from the viewpoint's root would
+    /// find it. Symbolic links are not followed and `.` and `..` are not interpreted: give a path
+    /// as realpath(3) gives it.
+    pub fn covering(&self, path: &[u8], from: Viewpoint) -> Option<Covering> {
+        let (mount, dentry, is_whole) = self.walk(path, from)?;
+        let is_mountpoint = is_whole && dentry == mount.root;
+        let covered = if is_mountpoint { self.stack(&mount, from).len() - 1 } else { 0 };
+        Some(Covering { mount, is_mountpoint, covered })
+    }
+
+    /// Every mount whose mountpoint is the path or lies below it, in the kernel's order. Of mounts
+    /// that are stacked at the path all are given, with what is mounted on each.
+    pub fn below(&self, path: &[u8], from: Viewpoint) -> Vec<Listed> {
+        let Some((top, dentry, is_whole)) = self.walk(path, from) else { return Vec::new() };
+        if !is_whole {
+            return Vec::new();
+        }
+        let mut pending: Vec<MountKey> = if dentry == top.root {
+            self.stack(&top, from).last().copied().into_iter().collect()
+        } else {
+            self.children(top.key)
+                .filter(|child| self.is_below(child.mountpoint, dentry))
+                .map(|child| child.key)
+                .collect()
+        };
+        let mut paths = Paths { tables: self, from, known: HashMap::new() };
+        let mut found = Vec::new();
+        while let Some(key) = pending.pop() {
+            let Some(mount) = self.mount(key) else { continue };
+            let Some(path) = paths.of(key) else { continue };
+            found.push(Listed { mount: Arc::clone(mount), path });
+            if found.len() > self.mount_count() {
+                break; // a loop, which a tree does not have
+            }
+            pending.extend(self.children(key).map(|child| child.key));
+        }
+        found.sort_by_key(|listed| Self::order(&listed.mount));
+        found
+    }
+
+    /// The root field of mountinfo(5), without escapes: the path of the mount's root in its file
+    /// system. `None` if a dentry on the way is not known.
+    pub fn root_of(&self, mount: &Mount) -> Option<Vec<u8>> {
+        let dentry = self.dentry(mount.root)?;
+        if dentry.is_literal {
+            return Some(dentry.name.to_vec());
+        }
+        let mut path = self.names_up(mount.root, None)?;
+        if dentry.is_deleted {
+            path.extend_from_slice(b"//deleted");
+        }
+        Some(path)
+    }
+
+    fn walk(&self, path: &[u8], from: Viewpoint) -> Option<(Arc<Mount>, DentryKey, bool)> {
+        let mut mount = self.mount(from.mount)?;
+        let mut dentry = from.dentry;
+        for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+            let Some(next) = self.dentry(dentry).and_then(|dentry| dentry.children.get(name))
+            else {
+                return Some((Arc::clone(mount), dentry, false));
+            };
+            dentry = *next;
+            if let Some(above) = self.mounted_at(mount.key, dentry) {
+                mount = self.top(above.key)?;
+                dentry = mount.root;
+            }
+        }
+        Some((Arc::clone(mount), dentry, true))
+    }
+
+    /// This mount and those that it covers at the same path, from the top down.
+    fn stack(&self, mount: &Mount, from: Viewpoint) -> Vec<MountKey> {
+        let mut keys = vec![mount.key];
+        let mut mount = mount;
+        while mount.key != from.mount && keys.len() <= self.mount_count() {
+            match self.mount(mount.parent) {
+                Some(parent) if parent.root == mount.mountpoint && parent.key != mount.key => {
+                    keys.push(parent.key);
+                    mount = parent;
+                }
+                _ => break,
+            }
+        }
+        keys
+    }
+
+    fn is_below(&self, dentry: DentryKey, above: DentryKey) -> bool {
+        let mut at = dentry;
+        for _ in 0..=self.dentry_count() {
+            if at == above {
+                return true;
+            }
+            match self.dentry(at) {
+                Some(known) if known.parent != at => at = known.parent,
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    /// `/name/name` from a dentry up to `stop`, or to the file system's root if `stop` is `None`;
+    /// `/` for no names at all. `None` if something on the way is not known, or `stop` is not there.
+    pub(super) fn names_up(&self, dentry: DentryKey, stop: Option<DentryKey>) -> Option<Vec<u8>> {
+        let mut names = Vec::new();
+        let mut at = dentry;
+        for _ in 0..=self.dentry_count() {
+            if Some(at) == stop {
+                return Some(join(&names));
+            }
+            let known = self.dentry(at).filter(|known| known.is_known)?;
+            if known.parent == at {
+                return stop.is_none().then(|| join(&names));
+            }
+            names.push(Arc::clone(&known.name));
+            at = known.parent;
+        }
+        None
+    }
+}
+
+fn join(names: &[crate::model::Bytes]) -> Vec<u8> {
+    if names.is_empty() {
+        return b"/".to_vec();
+    }
+    let mut path = Vec::with_capacity(names.iter().map(|name| name.len() + 1).sum());
+    for name in names.iter().rev() {
+        path.push(b'/');
+        path.extend_from_slice(name);
+    }
+    path
+}
+
+/// Paths of many mounts from one viewpoint: each parent's path is computed once.
+struct Paths<'a> {
+    tables: &'a Tables,
+    from: Viewpoint,
+    known: HashMap<MountKey, Option<Arc<[u8]>>>,
+}
+
+impl Paths<'_> {
+    fn of(&mut self, key: MountKey) -> Option<Arc<[u8]>> {
+        if let Some(path) = self.known.get(&key) {
+            return path.clone();
+        }
+        // Up to the first mount whose path is known, then down again.
+        let mut chain = Vec::new();
+        let mut at = key;
+        let mut above = loop {
+            if let Some(path) = self.known.get(&at) {
+                break path.clone();
+            }
+            if chain.len() > self.tables.namespaces_depth_max() {
+                break None;
+            }
+            chain.push(at);
+            let Some(mount) = self.tables.mount(at) else { break None };
+            if at == self.from.mount || mount.is_detached_root() {
+                break None;
+            }
+            at = mount.parent;
+        };
+        while let Some(key) = chain.pop() {
+            above = self.place(key, above.as_deref());
+            self.known.insert(key, above.clone());
+        }
+        above
+    }
+
+    /// The path of a mount's root, given the path of its parent's root.
+    fn place(&self, key: MountKey, parent: Option<&[u8]>) -> Option<Arc<[u8]>> {
+        let mount = self.tables.mount(key)?;
+        if key == self.from.mount && mount.root == self.from.dentry {
+            return Some(Arc::from(&b"/"[..]));
+        }
+        if key == self.from.mount {
+            // The root directory lies inside this mount: the mount itself is out of reach.
+            return None;
+        }
+        let up = self.tables.mount(mount.parent)?;
+        if up.key == self.from.mount {
+            let path = self.tables.names_up(mount.mountpoint, Some(self.from.dentry))?;
+            return Some(path.into());
+        }
+        let parent = parent?;
+        let below = self.tables.names_up(mount.mountpoint, Some(up.root))?;
+        Some(match (parent, &below[..]) {
+            (b"/", below) => Arc::from(below),
+            (parent, b"/") => Arc::from(parent),
+            (parent, below) => [parent, below].concat().into(),
+        })
+    }
+}

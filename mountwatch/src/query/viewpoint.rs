@@ -1,0 +1,67 @@
+//! From where a question is asked.
+
+use crate::model::{DentryKey, MountKey, NamespaceKey};
+use crate::state::Tables;
+
+/// A namespace and a root directory in it: what `/` means to whoever asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Viewpoint {
+    /// The mount namespace.
+    pub namespace: NamespaceKey,
+    /// The mount of the root directory.
+    pub mount: MountKey,
+    /// The root directory in that mount.
+    pub dentry: DentryKey,
+}
+
+impl Tables {
+    /// What a process sees that enters a namespace by setns(2): the mount on top at its root.
+    /// `None` if the namespace is not known, or nothing is mounted in it.
+    pub fn viewpoint_of_namespace(&self, key: NamespaceKey) -> Option<Viewpoint> {
+        let namespace = self.namespace(key)?;
+        let root = namespace.root.or_else(|| self.rootless(key))?;
+        let mount = self.top(self.mount(root)?.key)?;
+        Some(Viewpoint { namespace: key, mount: mount.key, dentry: mount.root })
+    }
+
+    /// What a process sees whose root directory is the given path below a mount's root (`""` or
+    /// `b"/"` for the root itself).
+    pub fn viewpoint_of_root(&self, mount: MountKey, below: &[u8]) -> Option<Viewpoint> {
+        let mount = self.mount(mount)?;
+        let mut dentry = mount.root;
+        for name in below.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+            dentry = *self.dentry(dentry)?.children.get(name)?;
+        }
+        Some(Viewpoint { namespace: mount.namespace, mount: mount.key, dentry })
+    }
+
+    /// A back end that cannot see `mnt_namespace.root` tells of the mounts below it only: the one
+    /// whose parent is not in the namespace is the root of what it shows.
+    fn rootless(&self, key: NamespaceKey) -> Option<MountKey> {
+        let namespace = self.namespace(key)?;
+        namespace.keys().find(|key| {
+            self.mount(*key).is_some_and(|mount| {
+                mount.is_detached_root()
+                    || self.mount(mount.parent).is_none_or(|up| up.namespace != mount.namespace)
+            })
+        })
+    }
+
+    /// The mount that a path walk ends on when it reaches the root of this one.
+    pub(super) fn top(&self, key: MountKey) -> Option<&std::sync::Arc<crate::model::Mount>> {
+        let mut mount = self.mount(key)?;
+        // Each step goes to a child; a tree has no loops, and the count guards a broken one.
+        for _ in 0..self.namespaces_depth_max() {
+            match self.mounted_at(mount.key, mount.root) {
+                Some(above) if above.key != mount.key => mount = above,
+                _ => break,
+            }
+        }
+        Some(mount)
+    }
+
+    /// More levels than a tree of mounts can have: one for each mount.
+    pub(super) fn namespaces_depth_max(&self) -> usize {
+        self.mount_count() + 1
+    }
+}

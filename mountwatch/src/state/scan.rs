@@ -1,0 +1,115 @@
+//! Scans and losses: the one way in which the index learns what it did not see happen.
+//!
+//! A scan is nothing but events in the same order as all others. When it is over, what it did not
+//! tell and nothing told since its begin is gone.
+
+use super::{Need, State};
+use crate::model::{NamespaceInode, Origin};
+use mountwatch_common::hook;
+
+/// The begin of a scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanMark(u64);
+
+impl State {
+    /// A scan begins: everything applied from now on is newer.
+    pub fn begin_scan(&self) -> ScanMark {
+        ScanMark(self.sequence)
+    }
+
+    /// The scan of one namespace is over and all its events were applied: what it did not tell is
+    /// gone, and the namespace is known.
+    pub fn end_scan(&mut self, mark: ScanMark, inode: NamespaceInode) {
+        let Some(namespace) = self.tables.namespace_by_inode(inode) else { return };
+        let key = namespace.key;
+        let gone: Vec<_> = namespace
+            .keys()
+            .filter(|mount| self.told.get(mount).is_none_or(|told| *told <= mark.0))
+            .collect();
+        for mount in gone {
+            self.remove_mount(SCAN, mount);
+        }
+        self.set_coverage(key, self.coverage_of_new(true));
+    }
+
+    /// A scan of every namespace is over: a namespace that was not found and that nothing told of
+    /// since its begin is gone.
+    pub fn end_scan_of_all(&mut self, mark: ScanMark, found: &[NamespaceInode]) {
+        let gone: Vec<_> = self
+            .tables
+            .namespaces()
+            .filter(|known| !found.contains(&known.inode))
+            .filter(|known| self.told_namespaces.get(&known.key).is_none_or(|told| *told <= mark.0))
+            .map(|known| known.key)
+            .collect();
+        for key in gone {
+            self.drop_namespace(SCAN, key);
+        }
+        self.seeded = true;
+    }
+
+    /// A namespace that was asked for does not exist any more.
+    pub fn namespace_vanished(&mut self, inode: NamespaceInode) {
+        if let Some(key) = self.tables.namespace_by_inode(inode).map(|known| known.key) {
+            self.drop_namespace(SCAN, key);
+        }
+    }
+
+    /// Records or notifications were lost: nothing is certain until every namespace was scanned.
+    pub fn lost(&mut self) {
+        self.counters.losses += 1;
+        self.open.transaction = false;
+        self.open.threads.clear();
+        self.unknown_dentries.clear();
+        self.mark_all_stale();
+        if !self.needs.contains(&Need::ScanAll) {
+            self.needs.push(Need::ScanAll);
+        }
+    }
+
+    /// Something that was asked for could not be done now: asks for it again.
+    pub fn ask_again(&mut self, need: Need) {
+        if !self.needs.contains(&need) {
+            self.needs.push(need);
+        }
+    }
+
+    /// Drops everything that is known, after a panic in the middle of it, and asks for a scan of
+    /// everything. What was touched is kept, so that the changes since the last publication are
+    /// told.
+    pub fn reset(&mut self) {
+        let keys: Vec<_> = self.tables.mounts().map(|mount| mount.key).collect();
+        let before: Vec<_> = keys.iter().filter_map(|key| self.tables.mount(*key).cloned()).collect();
+        let mut fresh = Self::new(std::mem::take(&mut self.blind));
+        fresh.revision = self.revision;
+        fresh.counters = self.counters;
+        fresh.seeded = self.seeded;
+        fresh.polling = self.polling;
+        for mount in before {
+            fresh.dropped.insert(mount.namespace);
+            fresh.touch(SCAN, mount.key, Some(mount));
+        }
+        *self = fresh;
+        self.counters.anomalies += 1;
+        self.lost();
+    }
+
+    /// Whether a first scan of everything is over.
+    pub fn is_seeded(&self) -> bool {
+        self.seeded
+    }
+
+    /// Everything is reread from time to time.
+    pub fn set_polling(&mut self) {
+        self.polling = true;
+    }
+}
+
+const SCAN: Origin = Origin {
+    hook: hook::SCAN,
+    in_transaction: false,
+    scan: true,
+    ktime_ns: 0,
+    pid: 0,
+    tid: 0,
+};

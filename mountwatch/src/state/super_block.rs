@@ -1,0 +1,158 @@
+//! The rules about super blocks.
+
+use super::{Retired, State};
+use crate::model::{
+    Bytes, Mount, MountEvent, MountKey, Origin, SuperBlock, SuperEvent, SuperKey,
+};
+use mountwatch_common::hook;
+use std::sync::Arc;
+
+impl State {
+    pub(super) fn super_block(&mut self, origin: Origin, event: SuperEvent) {
+        if origin.in_transaction || origin.hook == hook::RECONFIGURE {
+            self.open(origin);
+        }
+        if event.options_stale {
+            self.options_stale += 1;
+        }
+        let key = Retired::Super(event.key);
+        self.retire.told(key);
+        let before = self.tables.super_block(event.key).map(Arc::clone);
+        let same_instance = before
+            .as_ref()
+            .is_some_and(|known| known.device == event.device && known.fs_type == event.fs_type);
+        // Other options by another name of the same instance are the same options; those of an
+        // instance that went away are not, even at the same address with the same device.
+        let keeps = same_instance && !event.options_stale;
+        let options =
+            event.options.or_else(|| before.as_ref().filter(|_| keeps)?.options.clone());
+        let super_block = SuperBlock {
+            key: event.key,
+            device: event.device,
+            magic: event.magic,
+            flags: event.flags,
+            fs_type: event.fs_type,
+            options,
+            mounts: self.retire.references(key),
+            shown_by: before
+                .as_ref()
+                .and_then(|known| known.shown_by)
+                .or_else(|| self.first_shown.get(&event.key).copied()),
+        };
+        if before.as_deref() == Some(&super_block) {
+            return;
+        }
+        if before.is_some_and(|known| {
+            known.mounts > 0 && (known.flags != super_block.flags || event.options_stale)
+        }) {
+            self.touch_super(origin, event.key);
+        }
+        let is_unused = super_block.mounts == 0;
+        self.first_shown.remove(&event.key);
+        self.want_options(&super_block);
+        self.tables.put_super(super_block);
+        if is_unused {
+            self.retire.unused(key);
+        }
+    }
+
+    /// The options that were looked up for a super block. `false` if it is gone, or another one.
+    pub fn set_options(&mut self, key: SuperKey, options: Bytes) -> bool {
+        let Some(known) = self.tables.super_block(key) else { return false };
+        if known.mounts == 0 {
+            return false;
+        }
+        let mut super_block = SuperBlock::clone(known);
+        super_block.options = Some(options);
+        self.tables.put_super(super_block);
+        self.wanted_options.remove(&key);
+        self.touched.dirty = true;
+        true
+    }
+
+    /// How often options became stale so far. A text of options that was read when this number was
+    /// another one may be from before.
+    pub fn options_stale_count(&self) -> u64 {
+        self.options_stale
+    }
+
+    /// The super blocks in use whose options nobody told, each with a mount of it to ask about;
+    /// once. Those of detached trees stay: nobody's mountinfo shows them.
+    pub fn take_wanted_options(&mut self) -> Vec<(SuperKey, MountKey)> {
+        if self.wanted_options.is_empty() {
+            return Vec::new();
+        }
+        let wanted = std::mem::take(&mut self.wanted_options);
+        let mut found = Vec::with_capacity(wanted.len());
+        for key in wanted {
+            let Some(known) = self.tables.super_block(key) else { continue };
+            if known.mounts == 0 || known.options.is_some() {
+                continue;
+            }
+            match self.attached_mount_of(known) {
+                Some(mount) => found.push((key, mount.key)),
+                None => {
+                    self.wanted_options.insert(key);
+                }
+            }
+        }
+        found
+    }
+
+    /// A mount of a super block that is in a namespace: the one told last, else any.
+    pub(super) fn attached_mount_of(&self, super_block: &SuperBlock) -> Option<&Arc<Mount>> {
+        let shows = |mount: &&Arc<Mount>| {
+            mount.super_block == super_block.key && self.tables.is_attached(mount)
+        };
+        super_block
+            .shown_by
+            .and_then(|key| self.tables.mount(key))
+            .filter(shows)
+            .or_else(|| self.tables.mounts().find(shows))
+    }
+
+    fn want_options(&mut self, super_block: &SuperBlock) {
+        if super_block.options.is_none() && super_block.mounts > 0 {
+            self.wanted_options.insert(super_block.key);
+        }
+    }
+
+    /// A file system may turn its super block read-only on an error, which no hook tells; but each
+    /// mount that is told carries the flags as they are.
+    pub(super) fn refresh_super_flags(&mut self, event: &MountEvent) {
+        let Some(known) = self.tables.super_block(event.super_block) else { return };
+        if known.flags != event.super_flags && known.device == event.device {
+            let mut super_block = SuperBlock::clone(known);
+            super_block.flags = event.super_flags;
+            self.tables.put_super(super_block);
+            self.touched.dirty = true;
+        }
+    }
+
+    pub(super) fn refer_super(&mut self, key: SuperKey, mount: MountKey) {
+        self.retire.refer(Retired::Super(key));
+        if self.tables.super_block(key).is_none() {
+            self.first_shown.insert(key, mount);
+        }
+        self.count_super(key, Some(mount));
+    }
+
+    pub(super) fn release_super(&mut self, key: SuperKey) {
+        self.retire.release(Retired::Super(key));
+        self.count_super(key, None);
+    }
+
+    fn count_super(&mut self, key: SuperKey, shown_by: Option<MountKey>) {
+        let Some(known) = self.tables.super_block(key) else { return };
+        let mut super_block = SuperBlock::clone(known);
+        super_block.mounts = self.retire.references(Retired::Super(key));
+        if super_block.mounts == 0 {
+            // The next instance may have the same address, device and type, with other options.
+            super_block.options = None;
+            super_block.shown_by = None;
+        }
+        super_block.shown_by = shown_by.or(super_block.shown_by);
+        self.want_options(&super_block);
+        self.tables.put_super(super_block);
+    }
+}

@@ -1,0 +1,16 @@
+//! The only room with aya, system calls and /proc.
+
+pub mod hooks;
+pub mod host;
+pub mod load;
+pub mod namespaces;
+pub mod notify;
+pub mod ring;
+pub mod scan;
+pub mod task;
+
+mod sys;
+mod sys_bpf;
+mod sys_ring;
+mod sys_tracefs;
+pub(crate) mod sys_wait;

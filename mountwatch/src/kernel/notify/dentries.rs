@@ -1,0 +1,212 @@
+//! Dentries by their paths.
+//!
+//! The kernel gives this back end paths and no addresses. A dentry is therefore known by its
+//! super block and its path in it: equal places have equal keys, and a key is never used again.
+//! It is told once, before the first mount that needs it, until the index forgets it.
+
+use crate::model::{Bytes, DentryEvent, DentryKey, Device};
+use hashbrown::HashMap;
+
+/// What the kernel appends to the path of a dentry that was deleted.
+const DELETED: &[u8] = b"//deleted";
+
+/// The keys given out.
+#[derive(Debug, Default)]
+pub(super) struct Dentries {
+    last: u64,
+    keys: HashMap<Place, DentryKey>,
+    places: HashMap<DentryKey, Place>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    Root(Device),
+    Name(DentryKey, Bytes),
+    Deleted(DentryKey, Bytes),
+    /// A root field that is no path.
+    Literal(Device, Bytes),
+}
+
+impl Dentries {
+    /// How many are known.
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The dentry of a root field: a path in the file system, or a text of its own.
+    pub(super) fn root(
+        &mut self,
+        device: Device,
+        field: &[u8],
+        told: &mut impl FnMut(DentryEvent),
+    ) -> DentryKey {
+        if !is_path(field) {
+            // Shown as it is: with the escapes that the kernel would write.
+            let text = crate::wire::mountinfo::escape_path(field);
+            return self.key(Place::Literal(device, text.into()), told);
+        }
+        let (path, is_deleted) =
+            field.strip_suffix(DELETED).map_or((field, false), |path| (path, true));
+        let root = self.key(Place::Root(device), told);
+        let mut names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
+        let last = if is_deleted { names.next_back() } else { None };
+        let at = names.fold(root, |at, name| self.key(Place::Name(at, name.into()), told));
+        last.map_or(at, |name| self.key(Place::Deleted(at, name.into()), told))
+    }
+
+    /// The dentry at a path below another one, in the same file system.
+    pub(super) fn below(
+        &mut self,
+        start: DentryKey,
+        path: &[u8],
+        told: &mut impl FnMut(DentryEvent),
+    ) -> DentryKey {
+        path.split(|byte| *byte == b'/')
+            .filter(|name| !name.is_empty())
+            .fold(start, |at, name| self.key(Place::Name(at, name.into()), told))
+    }
+
+    /// The index does not need it any more.
+    pub(super) fn forget(&mut self, key: DentryKey) {
+        if let Some(place) = self.places.remove(&key) {
+            self.keys.remove(&place);
+        }
+    }
+
+    /// The index has forgotten everything, or may have.
+    pub(super) fn tell_all(&self, told: &mut impl FnMut(DentryEvent)) {
+        for (key, place) in &self.places {
+            told(event(*key, place));
+        }
+    }
+
+    fn key(&mut self, place: Place, told: &mut impl FnMut(DentryEvent)) -> DentryKey {
+        if let Some(key) = self.keys.get(&place) {
+            return *key;
+        }
+        self.last += 1;
+        let key = DentryKey(self.last);
+        told(event(key, &place));
+        self.keys.insert(place.clone(), key);
+        self.places.insert(key, place);
+        key
+    }
+}
+
+fn event(key: DentryKey, place: &Place) -> DentryEvent {
+    let (parent, name) = match place {
+        Place::Root(_) => (key, Bytes::from(&b""[..])),
+        Place::Name(parent, name) | Place::Deleted(parent, name) => (*parent, name.clone()),
+        Place::Literal(_, name) => (key, name.clone()),
+    };
+    DentryEvent {
+        key,
+        parent,
+        name,
+        is_deleted: matches!(place, Place::Deleted(..)),
+        is_literal: matches!(place, Place::Literal(..)),
+    }
+}
+
+/// Whether a root field is a path in the file system: not of nsfs (`mnt:[N]`), not of a cgroup
+/// outside of the reader's cgroup namespace (`/../..`).
+fn is_path(field: &[u8]) -> bool {
+    field.starts_with(b"/") && !field.split(|byte| *byte == b'/').any(|name| name == b"..")
+}
+
+/// The part of a mountpoint's path that lies in the parent mount. `None`: the two were not read
+/// from the same state.
+pub(super) fn relative<'a>(parent: &[u8], mountpoint: &'a [u8]) -> Option<&'a [u8]> {
+    if parent == b"/" {
+        return mountpoint.strip_prefix(b"/");
+    }
+    match mountpoint.strip_prefix(parent)? {
+        b"" => Some(b""),
+        rest => rest.strip_prefix(b"/"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DEVICE: Device = Device::new(8, 1);
+
+    fn silent() -> impl FnMut(DentryEvent) {
+        |_| {}
+    }
+
+    #[test]
+    fn equal_places_have_equal_keys_and_are_told_once() {
+        let mut dentries = Dentries::default();
+        let mut told = Vec::new();
+        let whole = dentries.root(DEVICE, b"/a/b", &mut |event| told.push(event));
+        let a = dentries.root(DEVICE, b"/a", &mut |event| told.push(event));
+        let b = dentries.below(a, b"b", &mut |event| told.push(event));
+        assert_eq!(whole, b);
+        let names: Vec<_> = told.iter().map(|event| &event.name[..]).collect();
+        assert_eq!(names, [&b""[..], b"a", b"b"]);
+        assert_ne!(dentries.root(Device::new(8, 2), b"/a", &mut silent()), a);
+    }
+
+    #[test]
+    fn a_deleted_root_is_another_place() {
+        let mut dentries = Dentries::default();
+        let living = dentries.root(DEVICE, b"/a", &mut silent());
+        let mut told = Vec::new();
+        let deleted = dentries.root(DEVICE, b"/a//deleted", &mut |event| told.push(event));
+        assert_ne!(living, deleted);
+        assert_eq!(told.len(), 1);
+        assert!(told.iter().all(|event| event.is_deleted && &event.name[..] == b"a"));
+    }
+
+    #[test]
+    fn what_is_no_path_is_literal() {
+        let mut dentries = Dentries::default();
+        for field in [&b"mnt:[4026531841]"[..], b"/../..", b""] {
+            let mut told = Vec::new();
+            dentries.root(DEVICE, field, &mut |event| told.push(event));
+            assert!(told.iter().all(|event| event.is_literal && &event.name[..] == field));
+            assert_eq!(told.len(), 1);
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_told_again_by_another_key() {
+        let mut dentries = Dentries::default();
+        let key = dentries.root(DEVICE, b"/a", &mut silent());
+        dentries.forget(key);
+        let mut told = Vec::new();
+        assert_ne!(dentries.root(DEVICE, b"/a", &mut |event| told.push(event)), key);
+        assert_eq!(told.len(), 1);
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_parent() {
+        assert_eq!(relative(b"/", b"/a/b"), Some(&b"a/b"[..]));
+        assert_eq!(relative(b"/", b"/"), Some(&b""[..]));
+        assert_eq!(relative(b"/a", b"/a"), Some(&b""[..]));
+        assert_eq!(relative(b"/a", b"/a/b"), Some(&b"b"[..]));
+        assert_eq!(relative(b"/a", b"/ab"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_have_a_place(
+            fields in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..30), 0..20),
+        ) {
+            let mut dentries = Dentries::default();
+            let mut told = Vec::new();
+            for field in &fields {
+                let key = dentries.root(DEVICE, field, &mut |event| told.push(event));
+                dentries.below(key, field, &mut |event| told.push(event));
+            }
+            prop_assert_eq!(told.len(), dentries.len());
+            // A parent is told before its children.
+            for (index, event) in told.iter().enumerate() {
+                prop_assert!(told.iter().take(index + 1).any(|before| before.key == event.parent));
+            }
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! From a look at a mount to the events that tell it.
+
+use super::dentries::{self, Dentries};
+use super::table::{Marked, Table, outwards};
+use super::look::{Look, LookError};
+use crate::model::{
+    Bytes, DentryEvent, DentryKey, Event, MountEvent, MountId, MountKey, NamespaceEvent,
+    NamespaceId, NamespaceInode, NamespaceKey, Origin, PeerGroupId, SuperEvent, SuperKey,
+    UniqueMountId,
+};
+use crate::wire::statmount::Statmount;
+use hashbrown::{HashMap, HashSet};
+use mountwatch_common::hook;
+
+/// How often a mount is looked at again that moves while it is looked at.
+const TRIES: usize = 4;
+
+/// Counters of what the looks met.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counters {
+    /// Mounts that were gone when they were looked at for the first time.
+    pub(super) short_lived: u64,
+    /// Mounts whose mountpoint cannot be reached from the root of their namespace.
+    pub(super) unreachable: u64,
+}
+
+/// Looks, compares with what was told, and tells.
+#[derive(Debug, Default)]
+pub(super) struct Teller {
+    pub(super) look: Look,
+    pub(super) table: Table,
+    pub(super) dentries: Dentries,
+    pub(super) counters: Counters,
+    /// Peer groups that a mount left: their slaves may have another master now.
+    left: Vec<PeerGroupId>,
+    /// Mounts that another one's change may have moved.
+    again: Vec<MountKey>,
+    /// Where the last mount of a namespace not known was found, in the table's order.
+    cursor: usize,
+}
+
+/// Whether what did not change is told too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tell {
+    Changes,
+    Everything,
+}
+
+/// Answers of one round of looks.
+type Looks = HashMap<MountKey, Statmount>;
+
+impl Teller {
+    /// Lists a namespace that is marked. `false`: it is gone.
+    pub(super) fn list(
+        &mut self,
+        event: &NamespaceEvent,
+        origin: Origin,
+        out: &mut Vec<Event>,
+    ) -> Result<bool, LookError> {
+        let namespace = NamespaceId(event.key.0);
+        let Some(root) = self.look.root(namespace)? else { return Ok(false) };
+        let Some(below) = self.look.below(root, namespace)? else { return Ok(false) };
+        out.push(Event::NamespaceBorn(origin, event.clone()));
+        self.table.put_namespace(Marked { event: event.clone(), root: MountKey(root.0) });
+        let keys: Vec<_> = std::iter::once(root).chain(below).map(|id| MountKey(id.0)).collect();
+        let listed: HashSet<_> = keys.iter().copied().collect();
+        for gone in self.table.members(event.key) {
+            if !listed.contains(&gone) {
+                self.gone(gone, origin, out);
+            }
+        }
+        self.tell(&keys, event.key, Tell::Everything, origin, out)?;
+        Ok(true)
+    }
+
+    /// Looks at mounts of one namespace and tells them. Gives how many changed.
+    pub(super) fn tell(
+        &mut self,
+        keys: &[MountKey],
+        namespace: NamespaceKey,
+        tell: Tell,
+        origin: Origin,
+        out: &mut Vec<Event>,
+    ) -> Result<usize, LookError> {
+        let mut looks = Looks::with_capacity(keys.len());
+        for key in keys {
+            if let Some(found) = self.stat(*key, namespace)? {
+                looks.insert(*key, found);
+            }
+        }
+        let mut changed = 0;
+        for key in keys {
+            match self.settle(*key, namespace, &mut looks, origin, out)? {
+                Some(event) => changed += usize::from(self.put(event, tell, origin, out)),
+                None => changed += usize::from(self.gone(*key, origin, out)),
+            }
+        }
+        Ok(changed)
+    }
+
+    fn stat(
+        &mut self,
+        key: MountKey,
+        namespace: NamespaceKey,
+    ) -> Result<Option<Statmount>, LookError> {
+        self.look.stat(UniqueMountId(key.0), NamespaceId(namespace.0))
+    }
+
+    /// A mount in the words of the model. It and its parent are looked at one after the other, and
+    /// again if they do not fit together. `None`: it is gone.
+    fn settle(
+        &mut self,
+        key: MountKey,
+        namespace: NamespaceKey,
+        looks: &mut Looks,
+        origin: Origin,
+        out: &mut Vec<Event>,
+    ) -> Result<Option<MountEvent>, LookError> {
+        for _ in 0..TRIES {
+            let Some(found) = looks.get(&key).cloned() else { return Ok(None) };
+            let parent = MountKey(found.parent_unique_id);
+            if !looks.contains_key(&parent)
+                && let Some(found) = self.stat(parent, namespace)?
+            {
+                looks.insert(parent, found);
+            }
+            if let Some(above) = looks.get(&parent)
+                && let Some(way) = way(&found, above)
+            {
+                let way = way.to_vec();
+                let above = above.clone();
+                return Ok(Some(self.event(&found, &above, &way, namespace, origin, out)));
+            }
+            if found.mountpoint.is_none() && looks.contains_key(&parent) {
+                break;
+            }
+            looks.remove(&parent);
+            match self.stat(key, namespace)? {
+                Some(found) => looks.insert(key, found),
+                None => looks.remove(&key),
+            };
+        }
+        let Some(found) = looks.get(&key).cloned() else { return Ok(None) };
+        self.counters.unreachable += 1;
+        let above = looks.get(&MountKey(found.parent_unique_id)).unwrap_or(&found).clone();
+        let mut event = self.event(&found, &above, b"", namespace, origin, out);
+        // What was known of its mountpoint is the best that there is.
+        if let Some(known) = self.table.mount(key).filter(|known| known.parent == event.parent) {
+            event.mountpoint = known.mountpoint;
+        }
+        Ok(Some(event))
+    }
+
+    fn event(
+        &mut self,
+        found: &Statmount,
+        above: &Statmount,
+        way: &[u8],
+        namespace: NamespaceKey,
+        origin: Origin,
+        out: &mut Vec<Event>,
+    ) -> MountEvent {
+        self.tell_super(found, origin, out);
+        let mut told = |event: DentryEvent| out.push(Event::Dentry(origin, event));
+        let root = found.root.as_deref().unwrap_or(b"/");
+        let root = self.dentries.root(found.device, root, &mut told);
+        let mountpoint = self.mountpoint(above, way, &mut told);
+        let marked = self.table.namespace(namespace);
+        MountEvent {
+            key: MountKey(found.unique_id),
+            parent: MountKey(found.parent_unique_id),
+            namespace: Some(namespace),
+            super_block: SuperKey(u64::from(found.device.0)),
+            root,
+            mountpoint,
+            id: MountId(found.id),
+            parent_id: MountId(found.parent_id),
+            unique_id: Some(UniqueMountId(found.unique_id)),
+            namespace_id: Some(NamespaceId(namespace.0)),
+            namespace_inode: marked.map_or(NamespaceInode(0), |marked| marked.event.inode),
+            is_anonymous: false,
+            is_namespace_root: marked.is_some_and(|marked| marked.root.0 == found.unique_id),
+            starts_subtree: false,
+            device: found.device,
+            super_flags: found.super_flags,
+            attributes: found.attributes,
+            peer_group: found.is_shared.then(|| group(found.peer_group)),
+            master: found.is_slave.then(|| group(found.master)),
+            unbindable: found.is_unbindable,
+            source: found.source.as_deref().unwrap_or_default().into(),
+        }
+    }
+
+    fn mountpoint(
+        &mut self,
+        above: &Statmount,
+        way: &[u8],
+        told: &mut impl FnMut(DentryEvent),
+    ) -> DentryKey {
+        let root = above.root.as_deref().unwrap_or(b"/");
+        let root = self.dentries.root(above.device, root, told);
+        self.dentries.below(root, way, told)
+    }
+
+    fn tell_super(&mut self, found: &Statmount, origin: Origin, out: &mut Vec<Event>) {
+        let fs_type = found.fs_type.as_deref().unwrap_or_default();
+        let mut event = SuperEvent {
+            key: SuperKey(u64::from(found.device.0)),
+            device: found.device,
+            magic: found.magic,
+            flags: found.super_flags,
+            fs_type: match found.fs_subtype.as_deref() {
+                Some(subtype) if !subtype.is_empty() => [fs_type, b".", subtype].concat().into(),
+                _ => fs_type.into(),
+            },
+            options_stale: false,
+            options: Some(Bytes::from(found.options.as_deref().unwrap_or_default())),
+        };
+        let known = self.table.put_super(&event);
+        if known.as_ref() == Some(&event) && !origin.scan {
+            return;
+        }
+        let mut origin = origin;
+        if let Some(known) = known
+            && known != event
+        {
+            event.options_stale = known.options != event.options;
+            origin.hook = hook::RECONFIGURE;
+        }
+        out.push(Event::Super(origin, event));
+    }
+
+    /// Takes a mount into the table and tells it if that says something new.
+    fn put(&mut self, event: MountEvent, tell: Tell, origin: Origin, out: &mut Vec<Event>) -> bool {
+        let before = self.table.put_mount(event.clone());
+        let is_new = before.as_ref() != Some(&event);
+        if let Some(before) = &before
+            && is_new
+        {
+            self.left.extend(before.peer_group.filter(|_| before.peer_group != event.peer_group));
+        }
+        if is_new && before.as_ref().is_none_or(|before| !is_at_same_place(before, &event)) {
+            // It may have slid below one that was there, or on top.
+            let others = self.table.at(event.parent, event.mountpoint);
+            self.again.extend(others.into_iter().filter(|other| *other != event.key));
+        }
+        if is_new || tell == Tell::Everything {
+            out.push(Event::Mount(origin, Box::new(event)));
+        }
+        is_new
+    }
+
+    /// A mount left. `false`: it was never told.
+    pub(super) fn gone(&mut self, key: MountKey, origin: Origin, out: &mut Vec<Event>) -> bool {
+        let Some(before) = self.table.take_mount(key) else { return false };
+        self.left.extend(before.peer_group);
+        // Mounts on top of it may have slid down; those that left with it say so themselves.
+        self.again.extend(self.table.children(key));
+        let namespace = before.namespace;
+        out.push(Event::MountGone(origin, Box::new(before)));
+        if let Some(namespace) = namespace
+            && self.table.namespace(namespace).is_some_and(|marked| marked.root == key)
+        {
+            self.namespace_gone(namespace, origin, out);
+        }
+        true
+    }
+
+    /// A namespace died: its root mount left, which it does at no other time.
+    pub(super) fn namespace_gone(
+        &mut self,
+        key: NamespaceKey,
+        origin: Origin,
+        out: &mut Vec<Event>,
+    ) {
+        let Some(marked) = self.table.take_namespace(key) else { return };
+        for mount in self.table.members(key) {
+            self.gone(mount, origin, out);
+        }
+        out.push(Event::NamespaceGone(origin, marked.event));
+    }
+
+    /// Looks at a mount of which only the ID is known. `hint`: the namespace of the thread that
+    /// changed it.
+    pub(super) fn notified(
+        &mut self,
+        key: MountKey,
+        hint: Option<NamespaceKey>,
+        moved: bool,
+        origin: Origin,
+        out: &mut Vec<Event>,
+    ) -> Result<(), LookError> {
+        let Some(namespace) = self.namespace_of(key, hint)? else {
+            if !self.gone(key, origin, out) {
+                self.counters.short_lived += 1;
+            }
+            return Ok(());
+        };
+        let mut keys = vec![key];
+        if moved {
+            // Only the top of a tree that moves is notified, but moved into a shared mount its
+            // mounts get peer groups.
+            let below = self.look.below(UniqueMountId(key.0), NamespaceId(namespace.0))?;
+            keys.extend(below.unwrap_or_default().into_iter().map(|id| MountKey(id.0)));
+        }
+        self.tell(&keys, namespace, Tell::Changes, origin, out)?;
+        Ok(())
+    }
+
+    /// The namespace of a mount, which a notification does not say.
+    fn namespace_of(
+        &mut self,
+        key: MountKey,
+        hint: Option<NamespaceKey>,
+    ) -> Result<Option<NamespaceKey>, LookError> {
+        let known = self.table.mount(key).and_then(|mount| mount.namespace);
+        let id = UniqueMountId(key.0);
+        for likely in [known, hint.filter(|hint| Some(*hint) != known)].into_iter().flatten() {
+            if self.look.is_in(id, NamespaceId(likely.0))? {
+                return Ok(Some(likely));
+            }
+        }
+        if known.is_some() {
+            // A mount never goes from one namespace to another.
+            return Ok(None);
+        }
+        let order = self.table.namespaces();
+        for at in outwards(order.len(), self.cursor) {
+            if let Some(key) = order.get(at)
+                && self.look.is_in(id, NamespaceId(key.0))?
+            {
+                self.cursor = at;
+                return Ok(Some(*key));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks at the mounts that a change may have changed without a word.
+    pub(super) fn follow_up(
+        &mut self,
+        origin: Origin,
+        out: &mut Vec<Event>,
+    ) -> Result<(), LookError> {
+        // Each round rests on a change that the one before found, so that it comes to an end.
+        loop {
+            let mut keys = std::mem::take(&mut self.again);
+            for group in std::mem::take(&mut self.left) {
+                keys.extend(self.table.slaves(group));
+            }
+            if keys.is_empty() {
+                return Ok(());
+            }
+            keys.sort_unstable();
+            keys.dedup();
+            self.look_again(&keys, origin, out)?;
+        }
+    }
+
+    /// Looks at mounts that are known. Gives how many changed.
+    pub(super) fn look_again(
+        &mut self,
+        keys: &[MountKey],
+        origin: Origin,
+        out: &mut Vec<Event>,
+    ) -> Result<usize, LookError> {
+        let mut by_namespace: HashMap<NamespaceKey, Vec<MountKey>> = HashMap::new();
+        for key in keys {
+            if let Some(namespace) = self.table.mount(*key).and_then(|mount| mount.namespace) {
+                by_namespace.entry(namespace).or_default().push(*key);
+            }
+        }
+        let mut changed = 0;
+        for (namespace, keys) in by_namespace {
+            changed += self.tell(&keys, namespace, Tell::Changes, origin, out)?;
+        }
+        Ok(changed)
+    }
+}
+
+/// The way from the root of the parent to the mountpoint. `None`: not known, or the two looks do
+/// not fit together.
+fn way<'a>(found: &'a Statmount, above: &Statmount) -> Option<&'a [u8]> {
+    if found.unique_id == above.unique_id {
+        return Some(b"");
+    }
+    match (&above.mountpoint, &found.mountpoint) {
+        (Some(above), Some(point)) => dentries::relative(above, point),
+        // The root mount of a namespace has no path, but what covers it is the root of all paths.
+        (None, Some(point)) if point == b"/" => Some(b""),
+        _ => None,
+    }
+}
+
+fn is_at_same_place(before: &MountEvent, event: &MountEvent) -> bool {
+    (before.parent, before.mountpoint) == (event.parent, event.mountpoint)
+}
+
+/// The kernel gives it in 64 bits and has it in 32.
+fn group(id: u64) -> PeerGroupId {
+    PeerGroupId(u32::try_from(id).unwrap_or(0))
+}

@@ -30,6 +30,7 @@ impl State {
             self.remove_mount(SCAN, mount);
         }
         self.set_coverage(key, self.coverage_of_new(true));
+        self.needs.retain(|need| *need != Need::Scan(inode));
     }
 
     /// A scan of every namespace is over: a namespace that was not found and that nothing told of

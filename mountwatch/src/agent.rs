@@ -1,0 +1,62 @@
+//! The shell around the core: one writer thread that owns the [`State`], and handles to it.
+//!
+//! The writer takes what the back end has, applies it, publishes a snapshot, does what the core
+//! asks for, and answers commands. Readers hold immutable snapshots and wait for nobody, except
+//! that [`Tracker::now`] waits until everything that happened before the call is in its answer.
+
+mod handle;
+mod options;
+mod source;
+mod status;
+mod writer;
+
+pub use handle::{Lagged, Subscription, Tracker, TrackerError, ViewError};
+pub use source::StartError;
+pub use status::Status;
+
+use mountwatch_common::limits;
+
+/// Which back end is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendChoice {
+    /// The best that the host allows.
+    #[default]
+    Auto,
+    /// Programs on the kernel's own mount code: exact at every instant. 5.10 and later with BTF.
+    Hooks,
+    /// Mount notifications of fanotify and tracepoints of system calls: exact once their queues
+    /// are drained. 6.15 and later.
+    Notify,
+}
+
+/// How to track.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The back end.
+    pub backend: BackendChoice,
+    /// Size of the ring buffer, in bytes: a power of two of at least
+    /// [`limits::RING_BYTES_MIN`].
+    pub ring_bytes: u32,
+    /// Names of hooks that are left out; for tests of what happens then.
+    pub without_hooks: Vec<String>,
+    /// Whether the kernel side writes diagnostics of its own.
+    pub kernel_log: bool,
+}
+
+impl Config {
+    /// The best back end with the default ring.
+    pub fn new() -> Self {
+        Self {
+            backend: BackendChoice::Auto,
+            ring_bytes: limits::RING_BYTES,
+            without_hooks: Vec::new(),
+            kernel_log: false,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new()
+    }
+}

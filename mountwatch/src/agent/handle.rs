@@ -1,0 +1,192 @@
+//! Handles: what other threads hold of a tracker.
+
+use super::source::StartError;
+use super::writer::{self, Command};
+use super::{Config, Status};
+use crate::kernel::task::{self, TaskError};
+use crate::query::Viewpoint;
+use crate::state::{Published, Snapshot};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, mpsc as std_mpsc};
+use std::thread::JoinHandle;
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+/// The tracker is not there any more.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TrackerError {
+    /// Its thread ended.
+    #[error("the tracker ended: {0}")]
+    Ended(String),
+}
+
+/// Why the view of a task is not known.
+#[derive(Debug, Error)]
+pub enum ViewError {
+    /// The kernel does not say.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// Its root is in no mount of the index: it was born, or changed its root, after the snapshot;
+    /// or its root lies in a detached tree.
+    #[error("the root directory of process {pid} is on no mount of revision {revision}")]
+    UnknownRoot {
+        /// The process.
+        pid: u32,
+        /// The snapshot's revision.
+        revision: u64,
+    },
+}
+
+/// The receiver was too slow: changes after the last one it got were dropped. Subscribe again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("too slow: changes were dropped; start again from the present state")]
+pub struct Lagged;
+
+/// A tracker that runs inside this process. Dropping it ends it and takes its programs out of the
+/// kernel.
+#[derive(Debug)]
+pub struct Tracker {
+    commands: mpsc::UnboundedSender<Command>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the writer shows to readers.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) latest: RwLock<Arc<Snapshot>>,
+    pub(super) end: RwLock<String>,
+}
+
+impl Tracker {
+    /// Loads the back end, reads every namespace once, and runs until it is dropped. Blocks until
+    /// the first snapshot is there.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let (ready, started) = std_mpsc::sync_channel(1);
+        let config = config.clone();
+        let thread = std::thread::Builder::new()
+            .name("mountwatch".into())
+            .spawn(move || writer::run(&config, receiver, &ready))
+            .map_err(StartError::Thread)?;
+        match started.recv() {
+            Ok(Ok(shared)) => Ok(Self { commands, shared, thread: Some(thread) }),
+            Ok(Err(error)) => {
+                let _ = thread.join();
+                Err(error)
+            }
+            Err(_) => Err(StartError::Died),
+        }
+    }
+
+    /// The last published snapshot. Waits for nothing.
+    pub fn latest(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.shared.latest.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The freshness barrier, and the default read: a snapshot that shows everything that happened
+    /// before this call. A mount whose mount(2) has returned is in it.
+    pub fn now(&self) -> Result<Arc<Snapshot>, TrackerError> {
+        self.ask(Command::Now)
+    }
+
+    /// The present state, and every change after exactly that.
+    pub fn subscribe(&self) -> Result<(Arc<Snapshot>, Subscription), TrackerError> {
+        self.ask(Command::Subscribe)
+    }
+
+    /// How it is doing, as of now.
+    pub fn status(&self) -> Result<Status, TrackerError> {
+        self.ask(Command::Status)
+    }
+
+    /// Scans every namespace again, while events go on; what is known meanwhile is `stale`.
+    pub fn rescan(&self) -> Result<(), TrackerError> {
+        self.ask(Command::Rescan)
+    }
+
+    /// What a process or thread sees: its namespace and its root directory.
+    pub fn viewpoint_of_task(
+        &self,
+        snapshot: &Snapshot,
+        pid: u32,
+    ) -> Result<Viewpoint, ViewError> {
+        let root = task::root_of(pid)?;
+        let unknown = ViewError::UnknownRoot { pid, revision: snapshot.revision().0 };
+        let mount = root
+            .unique_mount_id
+            .and_then(|id| snapshot.mount_by_unique_id(id))
+            .or_else(|| snapshot.mount_by_id(root.mount_id));
+        let Some(mount) = mount else { return Err(unknown) };
+        if root.is_mount_root {
+            return snapshot.viewpoint_of_root(mount.key, b"").ok_or(unknown);
+        }
+        // The kernel gives the path of the root as seen from its namespace's own root.
+        let below = snapshot
+            .viewpoint_of_namespace(mount.namespace)
+            .and_then(|whole| snapshot.path_of(mount.key, whole))
+            .and_then(|path| {
+                let path = if path == b"/" { &b""[..] } else { &path[..] };
+                Some(root.path.strip_prefix(path)?.to_vec())
+            });
+        let Some(below) = below else { return Err(unknown) };
+        // A directory that leads to no mount is in no table: nothing is mounted at or below it, so
+        // it sees no mount at all, which is what the kernel shows too.
+        Ok(snapshot.viewpoint_of_root(mount.key, &below).unwrap_or(Viewpoint {
+            namespace: mount.namespace,
+            mount: mount.key,
+            dentry: crate::model::DentryKey(u64::MAX),
+        }))
+    }
+
+    fn ask<T>(
+        &self,
+        command: impl FnOnce(std_mpsc::SyncSender<T>) -> Command,
+    ) -> Result<T, TrackerError> {
+        let (answer, answered) = std_mpsc::sync_channel(1);
+        let ended = |shared: &Shared| {
+            let end = shared.end.read().unwrap_or_else(PoisonError::into_inner);
+            TrackerError::Ended(end.clone())
+        };
+        self.commands.send(command(answer)).map_err(|_| ended(&self.shared))?;
+        answered.recv().map_err(|_| ended(&self.shared))
+    }
+}
+
+impl Drop for Tracker {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The changes after one snapshot.
+#[derive(Debug)]
+pub struct Subscription {
+    pub(super) receiver: mpsc::Receiver<Arc<Published>>,
+    pub(super) lagged: Arc<AtomicBool>,
+}
+
+impl Subscription {
+    /// The next published step. `None` when the tracker ended.
+    pub async fn recv(&mut self) -> Option<Result<Arc<Published>, Lagged>> {
+        let published = self.receiver.recv().await;
+        self.given(published)
+    }
+
+    /// As [`Subscription::recv`], for threads without an event loop.
+    pub fn recv_blocking(&mut self) -> Option<Result<Arc<Published>, Lagged>> {
+        let published = self.receiver.blocking_recv();
+        self.given(published)
+    }
+
+    fn given(&self, published: Option<Arc<Published>>) -> Option<Result<Arc<Published>, Lagged>> {
+        match published {
+            Some(published) => Some(Ok(published)),
+            None if self.lagged.swap(false, Ordering::Relaxed) => Some(Err(Lagged)),
+            None => None,
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The back ends behind one face: both give events, both can scan, both have a barrier.
+
+use super::{BackendChoice, Config};
+use crate::kernel::load::{Hooks, LoadConfig, LoadError};
+use crate::kernel::namespaces::{self, NamespacesError};
+use crate::kernel::notify::{self, LookError, Notify, NotifyConfig, NotifyError};
+use crate::kernel::ring::Ring;
+use crate::kernel::scan::{ScanError, Scanner};
+use crate::model::{Event, Mount, Namespace, NamespaceInode};
+use crate::state::Retired;
+use crate::wire::record::{self, Record};
+use mountwatch_common::{control, counter, hook, limits};
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use thiserror::Error;
+
+/// Why tracking could not start. Nothing of it is left behind.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A bad configuration.
+    #[error("the ring buffer cannot have {0} bytes: give a power of two from {min} to {max}",
+        min = limits::RING_BYTES_MIN, max = 1u32 << 30)]
+    RingBytes(u32),
+    /// A hook to leave out that does not exist.
+    #[error("there is no hook {0:?} to leave out")]
+    UnknownHook(String),
+    /// The back end `hooks` alone was wanted.
+    #[error("the back end hooks does not start: {0}")]
+    Hooks(#[source] LoadError),
+    /// The back end `notify` alone was wanted.
+    #[error("the back end notify does not start: {0}")]
+    Notify(#[source] NotifyError),
+    /// None of them starts.
+    #[error("no back end starts; hooks: {hooks}; notify: {notify}")]
+    None {
+        /// Why `hooks` does not.
+        hooks: LoadError,
+        /// Why `notify` does not.
+        notify: NotifyError,
+    },
+    /// The first scan failed.
+    #[error("the first scan failed: {0}")]
+    Seed(#[source] SourceError),
+    /// No thread.
+    #[error("no thread could be started: {0}")]
+    Thread(#[source] std::io::Error),
+    /// The writer ended without a word.
+    #[error("the writer thread ended before it started; this is a bug, please report it")]
+    Died,
+}
+
+/// What can go wrong while tracking.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// A namespace cannot be scanned.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// Namespaces cannot be listed.
+    #[error(transparent)]
+    Namespaces(#[from] NamespacesError),
+    /// The kernel side does not answer.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A question about one mount failed.
+    #[error(transparent)]
+    Look(#[from] LookError),
+    /// The notifications do not come.
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
+}
+
+/// A back end at work.
+pub(super) enum Source {
+    Hooks(Box<HookSource>),
+    Notify(Box<Notify>),
+}
+
+pub(super) struct HookSource {
+    // Dropped in this order: the programs leave first, so that the ring is not filled for nobody.
+    hooks: Hooks,
+    ring: Ring,
+    /// Absent while it runs.
+    scanner: Option<Scanner>,
+    epoch: u64,
+    losses: u64,
+    /// Records that could not be decoded: as good as lost.
+    undecoded: u64,
+}
+
+/// What one drain gave besides events.
+#[derive(Debug, Default)]
+pub(super) struct Drained {
+    /// Something was lost.
+    pub(super) lost: bool,
+    /// Namespaces that the events tell as a whole.
+    pub(super) listed: Vec<NamespaceInode>,
+}
+
+impl Source {
+    pub(super) fn start(config: &Config) -> Result<(Self, Vec<String>), StartError> {
+        check(config)?;
+        match config.backend {
+            BackendChoice::Hooks => Ok((
+                Self::Hooks(Box::new(HookSource::start(config).map_err(StartError::Hooks)?)),
+                Vec::new(),
+            )),
+            BackendChoice::Notify => Ok((
+                Self::Notify(Box::new(start_notify(config).map_err(StartError::Notify)?)),
+                Vec::new(),
+            )),
+            BackendChoice::Auto => match HookSource::start(config) {
+                Ok(source) => Ok((Self::Hooks(Box::new(source)), Vec::new())),
+                Err(hooks) => match start_notify(config) {
+                    Ok(source) => Ok((
+                        Self::Notify(Box::new(source)),
+                        vec![format!("the back end hooks does not start: {hooks}")],
+                    )),
+                    Err(notify) => Err(StartError::None { hooks, notify }),
+                },
+            },
+        }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Hooks(_) => "hooks",
+            Self::Notify(_) => "notify",
+        }
+    }
+
+    /// What it cannot see, in sentences.
+    pub(super) fn blind(&self) -> Vec<String> {
+        match self {
+            Self::Hooks(source) => source.hooks.blind().to_vec(),
+            Self::Notify(source) => source.blind(),
+        }
+    }
+
+    /// Descriptors that become readable when there is something to drain.
+    pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Self::Hooks(source) => vec![source.ring.as_fd()],
+            Self::Notify(source) => source.descriptors(),
+        }
+    }
+
+    /// Takes everything that was there when the call began.
+    pub(super) fn drain(&mut self, events: &mut Vec<Event>) -> Result<Drained, SourceError> {
+        match self {
+            Self::Hooks(source) => Ok(source.drain(events)),
+            Self::Notify(source) => {
+                let drained = source.drain(events)?;
+                Ok(Drained { lost: drained.lost, listed: drained.listed })
+            }
+        }
+    }
+
+    /// From now on everything is told anew.
+    pub(super) fn raise_epoch(&mut self) -> Result<(), SourceError> {
+        if let Self::Hooks(source) = self {
+            source.epoch += 1;
+            source.hooks.control(control::EPOCH, source.epoch)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget(&mut self, keys: &[Retired]) {
+        match self {
+            Self::Hooks(source) => {
+                let addresses: Vec<u64> = keys
+                    .iter()
+                    .map(|key| match key {
+                        Retired::Dentry(key) => key.0,
+                        Retired::Super(key) => key.0,
+                    })
+                    .collect();
+                source.hooks.forget(&addresses);
+            }
+            Self::Notify(source) => {
+                for key in keys {
+                    if let Retired::Dentry(key) = key {
+                        source.forget(*key);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The options of a mount's super block, `None` if this kernel does not tell them of one mount.
+    pub(super) fn options_of(
+        mount: &Mount,
+        namespace: &Namespace,
+    ) -> Result<Option<Vec<u8>>, SourceError> {
+        let (Some(mount), Some(namespace)) = (mount.unique_id, namespace.id) else {
+            return Ok(None);
+        };
+        Ok(notify::options_of(mount, namespace)?)
+    }
+
+    /// Questions about single mounts that the back end asked of its own accord.
+    pub(super) fn looks(&self) -> u64 {
+        match self {
+            Self::Hooks(_) => 0,
+            Self::Notify(source) => source
+                .counters()
+                .into_iter()
+                .find_map(|(name, count)| (name == "looks").then_some(count))
+                .unwrap_or(0),
+        }
+    }
+
+    pub(super) fn attached(&self) -> Vec<(String, String, String)> {
+        match self {
+            Self::Hooks(source) => source
+                .hooks
+                .attached()
+                .iter()
+                .map(|at| {
+                    let name = hook::name(at.hook).to_owned();
+                    (name, at.function.to_owned(), at.kind.name().to_owned())
+                })
+                .collect(),
+            Self::Notify(source) => source.attached(),
+        }
+    }
+
+    pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
+        match self {
+            Self::Hooks(source) => {
+                let losses = source.hooks.losses();
+                let mut counters: Vec<_> =
+                    counter::NAMES.into_iter().zip(losses.counters).collect();
+                counters.push(("recursion_misses", losses.recursion_misses));
+                counters.push(("records_undecoded", source.undecoded));
+                counters
+            }
+            Self::Notify(source) => source.counters(),
+        }
+    }
+}
+
+fn start_notify(config: &Config) -> Result<Notify, NotifyError> {
+    Notify::start(&NotifyConfig { ring_bytes: config.ring_bytes, kernel_log: config.kernel_log })
+}
+
+fn check(config: &Config) -> Result<(), StartError> {
+    let bytes = config.ring_bytes;
+    if !bytes.is_power_of_two() || bytes < limits::RING_BYTES_MIN || bytes > 1 << 30 {
+        return Err(StartError::RingBytes(bytes));
+    }
+    for name in &config.without_hooks {
+        if !hook::NAMES.iter().any(|(_, known)| known == name) {
+            return Err(StartError::UnknownHook(name.clone()));
+        }
+    }
+    Ok(())
+}
+
+impl HookSource {
+    fn start(config: &Config) -> Result<Self, LoadError> {
+        let mut hooks = Hooks::load(&LoadConfig {
+            ring_bytes: config.ring_bytes,
+            without: config.without_hooks.clone(),
+            kernel_log: config.kernel_log,
+        })?;
+        let ring = hooks.take_ring().ok_or(LoadError::Incomplete("ring buffer"))?;
+        hooks.control(control::EPOCH, 1)?;
+        Ok(Self { hooks, ring, scanner: None, epoch: 1, losses: 0, undecoded: 0 })
+    }
+
+    /// Drains up to the position at the begin of the call. A slot that is reserved and not yet
+    /// submitted blocks those behind it: its program runs on another CPU and is waited for.
+    fn drain(&mut self, events: &mut Vec<Event>) -> Drained {
+        let goal = self.ring.produced();
+        while self.ring.consumed() < goal {
+            match self.ring.next() {
+                Some(bytes) => match record::decode(&bytes) {
+                    Ok(Record::Event(event)) => events.push(event),
+                    Ok(Record::Call(_)) => {}
+                    Err(error) => {
+                        log::error!("a record was not understood: {error}");
+                        self.undecoded += 1;
+                    }
+                },
+                None => std::thread::yield_now(),
+            }
+        }
+        let losses = self.losses();
+        let lost = losses > self.losses;
+        self.losses = losses;
+        Drained { lost, listed: Vec::new() }
+    }
+
+    /// The sum of everything that means that a record is missing.
+    fn losses(&self) -> u64 {
+        let losses = self.hooks.losses();
+        let counted: u64 = losses
+            .counters
+            .into_iter()
+            .zip(0..counter::COUNT)
+            .filter(|(_, index)| *index != counter::DENTRIES_UNTRACKED)
+            .map(|(count, _)| count)
+            .sum();
+        counted + losses.recursion_misses + self.undecoded
+    }
+
+    /// Reads one namespace's mountinfo while the `scan` hook tells each line; `step` gets each
+    /// piece of text with the events that came until then.
+    pub(super) fn scan(
+        &mut self,
+        namespace: OwnedFd,
+        mut step: impl FnMut(&[u8], Vec<Event>, bool),
+    ) -> Result<(), SourceError> {
+        let own = u64::from(std::process::id());
+        self.hooks.control(control::SCAN_TGID, own)?;
+        let mut scanner = self.scanner.take().unwrap_or_else(Scanner::spawn);
+        let result = scanner.scan(namespace, |text| {
+            let mut events = Vec::new();
+            let drained = self.drain(&mut events);
+            step(text, events, drained.lost);
+            ControlFlow::Continue(())
+        });
+        self.scanner = Some(scanner);
+        self.hooks.control(control::SCAN_TGID, 0)?;
+        let mut events = Vec::new();
+        let drained = self.drain(&mut events);
+        step(b"", events, drained.lost);
+        Ok(result?)
+    }
+
+    pub(super) fn namespaces() -> Result<Vec<namespaces::FoundNamespace>, SourceError> {
+        Ok(namespaces::all()?)
+    }
+
+    pub(super) fn open(
+        inode: NamespaceInode,
+        task: Option<u32>,
+    ) -> Result<Option<OwnedFd>, SourceError> {
+        Ok(namespaces::open(inode, task)?)
+    }
+}

@@ -1,0 +1,440 @@
+//! The writer: the one thread that changes the index.
+
+use super::handle::{Shared, Subscription};
+use super::options;
+use super::source::{Source, SourceError, StartError};
+use super::{Config, Status};
+use crate::kernel::sys_wait;
+use crate::model::{Event, NamespaceInode};
+use crate::state::{Need, Published, Retired, ScanMark, Snapshot, State};
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+
+/// What a handle can ask for.
+#[derive(Debug)]
+pub(super) enum Command {
+    Now(SyncSender<Arc<Snapshot>>),
+    Subscribe(SyncSender<(Arc<Snapshot>, Subscription)>),
+    Status(SyncSender<Status>),
+    Rescan(SyncSender<()>),
+    Stop,
+}
+
+/// Published steps that a subscriber may be behind, before its changes are dropped.
+const SUBSCRIBER_STEPS_MAX: usize = 8_192;
+/// How long a change may be open before it counts as never ended. A transaction is as long as the
+/// kernel holds `namespace_sem`, which is microseconds to, at the worst, seconds.
+const OPEN_MAX: Duration = Duration::from_secs(3);
+/// How often everything is looked after without a reason: losses that no record tells of.
+const TICK: Duration = Duration::from_millis(250);
+/// Scans of everything in a row that end in another loss, before the next one waits for a tick.
+const SCANS_IN_A_ROW_MAX: u32 = 3;
+
+pub(super) struct Writer {
+    source: Source,
+    state: State,
+    shared: Arc<Shared>,
+    subscribers: Vec<(mpsc::Sender<Arc<Published>>, Arc<AtomicBool>)>,
+    refused: Vec<String>,
+    open_since: Option<std::time::Instant>,
+    numbers: Numbers,
+    ring_bytes: u32,
+}
+
+/// Counters of the shell.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Numbers {
+    pub(super) rescans: u64,
+    pub(super) rereads: u64,
+    pub(super) looks: u64,
+    pub(super) lag_us_max: u64,
+    /// A look at one mount gave its options once, so this kernel gives them.
+    pub(super) can_look: bool,
+}
+
+/// Runs until told to stop, or until the handles are gone.
+pub(super) fn run(
+    config: &Config,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    ready: &SyncSender<Result<Arc<Shared>, StartError>>,
+) {
+    let mut writer = match Writer::start(config) {
+        Ok(writer) => writer,
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    let _ = ready.send(Ok(Arc::clone(&writer.shared)));
+    let end = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(writer.serve(&mut commands)),
+        Err(error) => format!("no event loop: {error}"),
+    };
+    *writer.shared.end.write().unwrap_or_else(PoisonError::into_inner) = end;
+}
+
+impl Writer {
+    fn start(config: &Config) -> Result<Self, StartError> {
+        let (source, refused) = Source::start(config)?;
+        let state = State::new(source.blind());
+        let shared = Arc::new(Shared {
+            latest: RwLock::new(Arc::new(state.snapshot())),
+            end: RwLock::new(String::new()),
+        });
+        let mut writer = Self {
+            source,
+            state,
+            shared,
+            subscribers: Vec::new(),
+            refused,
+            open_since: None,
+            numbers: Numbers::default(),
+            ring_bytes: config.ring_bytes,
+        };
+        writer.scan_all().map_err(StartError::Seed)?;
+        writer.step().map_err(StartError::Seed)?;
+        writer.numbers.rescans = 0;
+        Ok(writer)
+    }
+
+    async fn serve(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> String {
+        let wakers: Result<Vec<_>, _> = self
+            .source
+            .descriptors()
+            .into_iter()
+            .map(sys_wait::readable)
+            .collect();
+        let wakers = match wakers {
+            Ok(wakers) => wakers,
+            Err(error) => return format!("the event loop refused a descriptor: {error}"),
+        };
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            let command = tokio::select! {
+                command = commands.recv() => Some(command.unwrap_or(Command::Stop)),
+                () = any_readable(&wakers) => None,
+                _ = tick.tick() => None,
+            };
+            if matches!(command, Some(Command::Stop)) {
+                return "it was told to stop".into();
+            }
+            if let Err(error) = self.step() {
+                log::error!("the back end failed: {error}");
+                self.state.lost();
+            }
+            if let Some(command) = command {
+                self.answer(command);
+            }
+        }
+    }
+
+    fn answer(&mut self, command: Command) {
+        match command {
+            Command::Now(answer) => {
+                let _ = answer.send(self.latest());
+            }
+            Command::Subscribe(answer) => {
+                let (sender, receiver) = mpsc::channel(SUBSCRIBER_STEPS_MAX);
+                let lagged = Arc::new(AtomicBool::new(false));
+                self.subscribers.push((sender, Arc::clone(&lagged)));
+                let _ = answer.send((self.latest(), Subscription { receiver, lagged }));
+            }
+            Command::Status(answer) => {
+                let _ = answer.send(self.status());
+            }
+            Command::Rescan(answer) => {
+                if let Err(error) = self.rescan().and_then(|()| self.step()) {
+                    log::error!("a scan of everything failed: {error}");
+                }
+                let _ = answer.send(());
+            }
+            Command::Stop => {}
+        }
+    }
+
+    /// Takes what is there, applies it, does what the core asks for, publishes. When it returns,
+    /// everything that happened before it began is published, or the coverage says that it is not.
+    fn step(&mut self) -> Result<(), SourceError> {
+        self.drain()?;
+        for round in 0.. {
+            self.settle_open()?;
+            options::look_up(self);
+            if let Some(published) = self.state.publish() {
+                self.show(published);
+            }
+            let needs = self.state.take_needs();
+            if needs.is_empty() {
+                return Ok(());
+            }
+            if round >= SCANS_IN_A_ROW_MAX && needs.contains(&Need::ScanAll) {
+                // It stays stale, and says so; the next tick tries again.
+                self.state.ask_again(Need::ScanAll);
+                return Ok(());
+            }
+            self.serve_needs(needs)?;
+        }
+        Ok(())
+    }
+
+    fn serve_needs(&mut self, needs: Vec<Need>) -> Result<(), SourceError> {
+        let forget: Vec<Retired> = needs
+            .iter()
+            .filter_map(|need| match need {
+                Need::Forget(key) => Some(*key),
+                _ => None,
+            })
+            .collect();
+        if !forget.is_empty() {
+            self.source.forget(&forget);
+        }
+        if needs.contains(&Need::ScanAll) {
+            return self.rescan();
+        }
+        for need in needs {
+            if let Need::Scan(inode) = need {
+                self.scan_one(inode, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rescan(&mut self) -> Result<(), SourceError> {
+        self.source.raise_epoch()?;
+        self.scan_all()
+    }
+
+    fn drain(&mut self) -> Result<(), SourceError> {
+        let mark = self.state.begin_scan();
+        let mut events = Vec::new();
+        let drained = self.source.drain(&mut events)?;
+        self.apply(events, drained.lost);
+        for inode in drained.listed {
+            self.state.end_scan(mark, inode);
+        }
+        Ok(())
+    }
+
+    /// Applies events. A panic in the core is a bug; the kernel is the truth, so the state is
+    /// dropped and everything is scanned again.
+    fn apply(&mut self, events: Vec<Event>, lost: bool) {
+        if let Some(ktime_ns) = events.first().map(ktime_of)
+            && ktime_ns > 0
+        {
+            let lag_ns = crate::kernel::host::monotonic_ns().saturating_sub(ktime_ns);
+            self.numbers.lag_us_max = self.numbers.lag_us_max.max(lag_ns / 1_000);
+        }
+        let state = &mut self.state;
+        let applied = catch_unwind(AssertUnwindSafe(|| {
+            for event in events {
+                state.apply(event);
+            }
+        }));
+        if applied.is_err() {
+            log::error!("the core panicked; everything is scanned again");
+            self.state.reset();
+        }
+        if lost {
+            self.state.lost();
+        }
+    }
+
+    /// A change that is open is about to end: its COMMIT comes before its system call returns.
+    fn settle_open(&mut self) -> Result<(), SourceError> {
+        if !self.state.is_open() {
+            self.open_since = None;
+            return Ok(());
+        }
+        let since = *self.open_since.get_or_insert_with(std::time::Instant::now);
+        while self.state.is_open() && since.elapsed() < OPEN_MAX {
+            std::thread::sleep(Duration::from_micros(50));
+            self.drain()?;
+        }
+        if self.state.is_open() {
+            log::warn!("a change was begun and never ended; everything is scanned again");
+            self.state.lost();
+        }
+        self.open_since = None;
+        Ok(())
+    }
+
+    fn scan_all(&mut self) -> Result<(), SourceError> {
+        let mark = self.state.begin_scan();
+        let found = match &mut self.source {
+            Source::Hooks(_) => {
+                let mut inodes = Vec::new();
+                for namespace in super::source::HookSource::namespaces()? {
+                    inodes.push(namespace.inode);
+                    if let Err(error) = self.scan_fd(namespace.inode, namespace.fd) {
+                        self.refuse(namespace.inode, &error);
+                    }
+                }
+                inodes
+            }
+            Source::Notify(source) => {
+                let mut events = Vec::new();
+                let inodes = source.scan(None, &mut events)?;
+                self.numbers.rescans += inodes.len() as u64;
+                self.apply(events, false);
+                for inode in &inodes {
+                    self.state.end_scan(mark, *inode);
+                }
+                inodes
+            }
+        };
+        self.state.end_scan_of_all(mark, &found);
+        Ok(())
+    }
+
+    /// Scans one namespace, if it is still there.
+    pub(super) fn scan_one(
+        &mut self,
+        inode: NamespaceInode,
+        task: Option<u32>,
+    ) -> Result<(), SourceError> {
+        match &mut self.source {
+            Source::Hooks(_) => match super::source::HookSource::open(inode, task)? {
+                Some(fd) => {
+                    if let Err(error) = self.scan_fd(inode, fd) {
+                        self.refuse(inode, &error);
+                    }
+                }
+                None => self.state.namespace_vanished(inode),
+            },
+            Source::Notify(source) => {
+                let mark = self.state.begin_scan();
+                let mut events = Vec::new();
+                let inodes = source.scan(Some(inode), &mut events)?;
+                self.numbers.rescans += 1;
+                self.apply(events, false);
+                if inodes.is_empty() {
+                    self.state.namespace_vanished(inode);
+                }
+                for inode in inodes {
+                    self.state.end_scan(mark, inode);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn scan_fd(
+        &mut self,
+        inode: NamespaceInode,
+        fd: OwnedFd,
+    ) -> Result<(), SourceError> {
+        let Source::Hooks(_) = &self.source else { return Ok(()) };
+        self.numbers.rescans += 1;
+        let mark: ScanMark = self.state.begin_scan();
+        let mut texts = options::Texts::new(&self.state);
+        // The source is taken apart from the rest while its scan calls back.
+        let (source, rest) = self.split();
+        let Source::Hooks(hooks) = source else { return Ok(()) };
+        let result = hooks.scan(fd, |text, events, lost| {
+            for event in events {
+                rest.apply(event);
+            }
+            if lost {
+                rest.lost();
+            }
+            texts.take(text, rest);
+        });
+        result?;
+        self.state.end_scan(mark, inode);
+        Ok(())
+    }
+
+    fn split(&mut self) -> (&mut Source, &mut State) {
+        (&mut self.source, &mut self.state)
+    }
+
+    fn refuse(&mut self, inode: NamespaceInode, error: &SourceError) {
+        let sentence = format!("mount namespace {inode} cannot be scanned: {error}");
+        log::warn!("{sentence}");
+        if !self.refused.contains(&sentence) && self.refused.len() < 64 {
+            self.refused.push(sentence);
+        }
+    }
+
+    fn show(&mut self, published: Published) {
+        let published = Arc::new(published);
+        *self.shared.latest.write().unwrap_or_else(PoisonError::into_inner) =
+            Arc::clone(&published.snapshot);
+        self.subscribers.retain(|(sender, lagged)| match sender.try_send(Arc::clone(&published)) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                lagged.store(true, Ordering::Relaxed);
+                false
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        });
+    }
+
+    fn latest(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.shared.latest.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn status(&self) -> Status {
+        let latest = self.latest();
+        let counters = self.state.counters();
+        Status {
+            backend: self.source.name(),
+            coverage: latest.coverage().clone(),
+            revision: latest.revision(),
+            mounts: latest.attached_mounts() as u64,
+            namespaces: latest.namespaces().count() as u64,
+            records: counters.events,
+            losses: counters.losses,
+            rescans: self.numbers.rescans,
+            rereads: self.numbers.rereads,
+            looks: self.numbers.looks + self.source.looks(),
+            anomalies: counters.anomalies,
+            lag_us_max: self.numbers.lag_us_max,
+            attached: self.source.attached(),
+            refused: self.refused.clone(),
+            counters: self.source.counters(),
+            ring_bytes: u64::from(self.ring_bytes),
+            kernel: crate::kernel::host::kernel_release(),
+        }
+    }
+
+    pub(super) fn parts(&mut self) -> (&mut State, &mut Numbers) {
+        (&mut self.state, &mut self.numbers)
+    }
+}
+
+fn ktime_of(event: &Event) -> u64 {
+    match event {
+        Event::Mount(origin, _)
+        | Event::MountGone(origin, _)
+        | Event::Dentry(origin, _)
+        | Event::Super(origin, _)
+        | Event::GroupDead(origin, _)
+        | Event::NamespaceBorn(origin, _)
+        | Event::NamespaceGone(origin, _)
+        | Event::Commit(origin, _) => origin.ktime_ns,
+    }
+}
+
+/// Waits until one of the descriptors is readable. Its readiness is cleared: a drain follows that
+/// takes everything, and what comes later makes it ready again.
+async fn any_readable(wakers: &[AsyncFd<OwnedFd>]) {
+    let mut readable: Vec<_> = wakers.iter().map(|waker| Box::pin(waker.readable())).collect();
+    std::future::poll_fn(|context| {
+        for future in &mut readable {
+            if let std::task::Poll::Ready(guard) = future.as_mut().poll(context) {
+                if let Ok(mut guard) = guard {
+                    guard.clear_ready();
+                }
+                return std::task::Poll::Ready(());
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await;
+}

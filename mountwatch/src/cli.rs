@@ -1,0 +1,252 @@
+//! The command line. Commands ask the library and write what [`render`](crate::render) makes of the
+//! answer; they decide nothing about mounts.
+//!
+//! An error's text follows the word "cannot": its context is what was to be done.
+
+mod list;
+mod output;
+mod path;
+mod start;
+mod status;
+mod verify;
+mod watch;
+
+use crate::agent::BackendChoice;
+use crate::render::Secrets;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use mountwatch_common::{hook, limits};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A live, exact index of every mount in every mount namespace of this host.
+#[derive(Debug, Parser)]
+#[command(name = "mountwatch", version, max_term_width = 100)]
+#[command(after_help = "Exit status: 0 done, 1 failed or nothing found, 2 wrong usage.")]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EVERYWHERE: &str = "Options of every command";
+
+/// Options of every command, before or after it.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// How the kernel is watched.
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_enum, default_value_t = Backend::Auto, value_name = "NAME")]
+    pub backend: Backend,
+    /// Show the values of options that hold secrets (password=, credentials=, key=, …).
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
+    pub show_secrets: bool,
+    /// Print what the kernel side logs, on stderr.
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
+    pub kernel_log: bool,
+    /// Size of the ring buffer between the kernel and us, a power of two.
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "N", default_value_t = limits::RING_BYTES, value_parser = ring_bytes)]
+    pub ring_bytes: u32,
+    /// Leave out a hook, to test what happens without it.
+    #[arg(long = "without-hook", global = true, help_heading = EVERYWHERE, hide = true, value_name = "NAME", value_parser = hook_name)]
+    pub without_hooks: Vec<String>,
+}
+
+impl Global {
+    fn secrets(&self) -> Secrets {
+        if self.show_secrets { Secrets::Shown } else { Secrets::Hidden }
+    }
+}
+
+/// The back ends that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// The best one that this host allows.
+    Auto,
+    /// eBPF programs on the kernel's functions (kernel 5.10 with BTF).
+    Hooks,
+    /// eBPF programs on tracepoints and fanotify (kernel 6.15).
+    Notify,
+}
+
+impl From<Backend> for BackendChoice {
+    fn from(backend: Backend) -> Self {
+        match backend {
+            Backend::Auto => Self::Auto,
+            Backend::Hooks => Self::Hooks,
+            Backend::Notify => Self::Notify,
+        }
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List mounts: all that this process sees, or those asked for.
+    List(ListArgs),
+    /// Follow changes in every mount namespace.
+    Watch(WatchArgs),
+    /// Compare the index with the kernel, now, in every mount namespace.
+    ///
+    /// Exit status: 0 no difference, 1 differences.
+    Verify(JsonArgs),
+    /// Say how this host is watched, what cannot be seen, and what was counted.
+    ///
+    /// Exit status: 0 everything is known and every change will be told, 1 not.
+    Status(JsonArgs),
+}
+
+/// Arguments of `list`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+#[derive(Debug, Args)]
+#[command(after_help = columns_help())]
+pub struct ListArgs {
+    /// Only what is mounted at this path.
+    ///
+    /// Without --task and --ns it is a path of this process and symbolic links are followed;
+    /// otherwise it is an absolute path of the task or namespace, taken as it stands.
+    pub path: Option<PathBuf>,
+    /// What this process or thread sees, from its root directory.
+    #[arg(short = 'N', long, value_name = "TID")]
+    pub task: Option<u32>,
+    /// What a process sees that enters this mount namespace: the inode of /proc/PID/ns/mnt.
+    #[arg(long, value_name = "INODE", conflicts_with = "task")]
+    pub ns: Option<u32>,
+    /// Every mount namespace, each from its own root.
+    #[arg(short = 'A', long, conflicts_with_all = ["task", "ns"])]
+    pub all_namespaces: bool,
+    /// Also what is mounted below the path.
+    #[arg(short = 'R', long, requires = "path")]
+    pub submounts: bool,
+    /// Only these file system types, separated by commas; `no` in front means all others.
+    #[arg(short = 't', long, value_name = "TYPES")]
+    pub types: Option<String>,
+    /// JSON in the shape of `findmnt -J`; all columns, unless -o is given.
+    #[arg(short = 'J', long)]
+    pub json: bool,
+    /// Columns, separated by commas; after `+` in addition to the default ones.
+    #[arg(short = 'o', long, value_name = "COLUMNS")]
+    pub output: Option<String>,
+    /// As a tree. This is the default, except with a path and without --submounts.
+    #[arg(long, overrides_with = "list")]
+    pub tree: bool,
+    /// As a list.
+    #[arg(short = 'l', long)]
+    pub list: bool,
+    /// Draw the tree with ASCII characters.
+    #[arg(short = 'a', long)]
+    pub ascii: bool,
+    /// The kernel's own text, line for line what /proc/TID/mountinfo says.
+    #[arg(long, conflicts_with_all = ["all_namespaces", "json", "output", "tree", "list"])]
+    pub mountinfo: bool,
+}
+
+/// Arguments of `watch`.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Only mounts at or below this path of this process.
+    pub path: Option<PathBuf>,
+    /// First every mount that is there, then `synced`, then every change after exactly that.
+    #[arg(long)]
+    pub initial: bool,
+    /// One JSON object a line.
+    #[arg(short = 'J', long)]
+    pub json: bool,
+    /// End after this many changes.
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// End after this many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<std::time::Duration>,
+    /// Do not say on stderr that watching has begun.
+    #[arg(short = 'q', long)]
+    pub quiet: bool,
+}
+
+/// Arguments of commands that print one answer.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct JsonArgs {
+    /// JSON.
+    #[arg(short = 'J', long)]
+    pub json: bool,
+}
+
+/// Runs a command.
+pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    match &cli.command {
+        Command::List(args) => list::run(&cli.global, args),
+        Command::Watch(args) => watch::run(&cli.global, args),
+        Command::Verify(args) => verify::run(&cli.global, *args),
+        Command::Status(args) => status::run(&cli.global, *args),
+    }
+}
+
+fn columns_help() -> String {
+    let width = crate::render::COLUMNS.iter().map(|column| column.name.len()).max().unwrap_or(0);
+    let lines = crate::render::COLUMNS
+        .iter()
+        .map(|column| format!("  {:<width$}  {}", column.name, column.help));
+    let lines: Vec<_> = lines.collect();
+    format!("Columns:\n{}\n\nExit status: 0 something found, 1 nothing.", lines.join("\n"))
+}
+
+fn ring_bytes(text: &str) -> Result<u32, String> {
+    let least = limits::RING_BYTES_MIN;
+    match text.parse::<u32>() {
+        Ok(bytes) if bytes.is_power_of_two() && bytes >= least => Ok(bytes),
+        _ => Err(format!("a power of two, at least {least}, is needed")),
+    }
+}
+
+fn hook_name(text: &str) -> Result<String, String> {
+    if hook::NAMES.iter().any(|(_, name)| *name == text) {
+        return Ok(text.to_owned());
+    }
+    let names: Vec<_> = hook::NAMES.iter().map(|(_, name)| *name).collect();
+    Err(format!("the hooks are {}", names.join(", ")))
+}
+
+fn seconds(text: &str) -> Result<std::time::Duration, String> {
+    text.parse::<f64>()
+        .ok()
+        .and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| String::from("a number of seconds is needed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after() {
+        for args in [["--backend", "notify", "status"], ["status", "--backend", "notify"]] {
+            let cli = Cli::try_parse_from(["mountwatch"].into_iter().chain(args)).unwrap();
+            assert_eq!(cli.global.backend, Backend::Notify);
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_2() {
+        for line in [
+            "",
+            "list -N 1 --ns 2",
+            "list -R",
+            "list --mountinfo -J",
+            "watch -n 0",
+            "watch --timeout -1",
+            "status --ring-bytes 5000",
+            "status --without-hook nonsense",
+            "list -A -N 1",
+        ] {
+            let args = ["mountwatch"].into_iter().chain(line.split_whitespace());
+            assert_eq!(Cli::try_parse_from(args).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

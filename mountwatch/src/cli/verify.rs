@@ -1,0 +1,16 @@
+//! `mountwatch verify`.
+
+use super::{Global, JsonArgs, output, start};
+use crate::render::{verification_json, verification_text};
+use crate::verify::compare;
+use anyhow::Context;
+use std::process::ExitCode;
+
+pub(super) fn run(global: &Global, args: JsonArgs) -> anyhow::Result<ExitCode> {
+    let tracker = start::tracker(global)?;
+    let verification = compare(&tracker).context("compare the index with the kernel")?;
+    let render = if args.json { verification_json } else { verification_text };
+    output::write(render(&verification, global.secrets()).as_bytes())?;
+    // What could not be compared is not proven.
+    Ok(if verification.is_equal() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}

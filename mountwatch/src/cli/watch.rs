@@ -1,0 +1,268 @@
+//! `mountwatch watch`.
+
+use super::output::Reader;
+use super::{Global, WatchArgs, output, path, start};
+use crate::agent::{Lagged, Subscription, Tracker};
+use crate::model::{Change, ChangeKind, MountKey, Namespace};
+use crate::query::Viewpoint;
+use crate::render::{Clock, Colours, Happening, Scene, Secrets, What, event_json, event_text};
+use crate::state::{Published, Snapshot};
+use anyhow::Context;
+use std::future::Future;
+use std::io::IsTerminal;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How often we look whether anybody still reads.
+const READER_CHECK: Duration = Duration::from_millis(250);
+
+pub(super) fn run(global: &Global, args: &WatchArgs) -> anyhow::Result<ExitCode> {
+    let filter = args.path.as_deref().map(path::resolve);
+    let tracker = start::tracker(global)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the event loop")?;
+    let watch = Watch::new(&tracker, global.secrets(), args, filter)?;
+    let done = runtime.block_on(until_the_end(args, watch.follow()));
+    // A write to a reader that does not read may be under way: nobody waits for it.
+    runtime.shutdown_background();
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// Runs until the work is done, the time is over, or a signal says so. All are a good end.
+async fn until_the_end(
+    args: &WatchArgs,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("wait for signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("wait for signals")?;
+    let timeout = async {
+        match args.timeout {
+            Some(timeout) => tokio::time::sleep(timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut work = pin!(work);
+    tokio::select! {
+        done = &mut work => done,
+        () = timeout => Ok(()),
+        () = reader_gone() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// Whoever read our lines closed the other end, which is an end for us even if no change comes.
+async fn reader_gone() {
+    let mut interval = tokio::time::interval(READER_CHECK);
+    while !output::is_reader_gone() {
+        interval.tick().await;
+    }
+}
+
+struct Watch<'a> {
+    tracker: &'a Tracker,
+    secrets: Secrets,
+    args: &'a WatchArgs,
+    filter: Option<Filter>,
+    colours: Colours,
+    /// What the last line stands on: mounts that leave are described from it.
+    before: Arc<Snapshot>,
+    changes: Subscription,
+    /// Changes that may still be printed.
+    left: u64,
+}
+
+/// Only what is at or below a path of this process.
+struct Filter {
+    path: Vec<u8>,
+    from: Viewpoint,
+}
+
+impl<'a> Watch<'a> {
+    fn new(
+        tracker: &'a Tracker,
+        secrets: Secrets,
+        args: &'a WatchArgs,
+        path: Option<Vec<u8>>,
+    ) -> anyhow::Result<Self> {
+        let (before, changes) = tracker.subscribe().context("follow the changes")?;
+        let filter = match path {
+            Some(path) => Some(Filter { path, from: start::own_view(tracker, &before)? }),
+            None => None,
+        };
+        let is_coloured = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let colours = if is_coloured { Colours::On } else { Colours::Off };
+        let left = args.count.unwrap_or(u64::MAX);
+        Ok(Self { tracker, secrets, args, filter, colours, before, changes, left })
+    }
+
+    async fn follow(mut self) -> anyhow::Result<()> {
+        if !self.args.quiet {
+            let (revision, coverage) = (self.before.revision(), self.before.coverage());
+            eprintln!("mountwatch: watching from revision {revision}, coverage {coverage}");
+            for sentence in coverage.blind() {
+                eprintln!("mountwatch: note: {sentence}");
+            }
+        }
+        let mut reader = Reader::Reads;
+        if self.args.initial {
+            reader = self.write_present().await?;
+        }
+        while self.left > 0 && reader == Reader::Reads {
+            reader = match self.changes.recv().await {
+                None => anyhow::bail!("follow the changes: the tracker has ended"),
+                Some(Ok(published)) => write(self.published(&published)).await?,
+                Some(Err(Lagged)) => self.restart().await?,
+            };
+        }
+        Ok(())
+    }
+
+    /// Every mount that is there, a namespace at a time, then `synced`.
+    async fn write_present(&self) -> anyhow::Result<Reader> {
+        let clock = start::clock();
+        let snapshot = &self.before;
+        let mut namespaces: Vec<_> = snapshot.namespaces().collect();
+        namespaces.sort_by_key(|known| (known.id, known.inode));
+        for namespace in namespaces {
+            if write(self.present_in(namespace, clock)).await? == Reader::Gone {
+                return Ok(Reader::Gone);
+            }
+        }
+        write(self.alone(What::Synced, clock)).await
+    }
+
+    fn present_in(&self, namespace: &Namespace, clock: Clock) -> String {
+        let snapshot = &self.before;
+        let mut before = Scene::new(snapshot, self.secrets);
+        let mut now = Scene::new(snapshot, self.secrets);
+        now.learn(namespace.key);
+        let mut lines = String::new();
+        for key in namespace.keys().filter(|key| self.is_wanted(*key, snapshot)) {
+            let Some(mount) = snapshot.mount(key) else { continue };
+            let what = What::Present(mount);
+            lines += &self.line(what, snapshot, clock, 0, &mut before, &mut now);
+        }
+        lines
+    }
+
+    /// The lines of one step of the index.
+    fn published(&mut self, published: &Published) -> String {
+        let clock = start::clock();
+        let (old, new) = (Arc::clone(&self.before), Arc::clone(&published.snapshot));
+        let mut before = Scene::new(&old, self.secrets);
+        let mut now = Scene::new(&new, self.secrets);
+        let mut lines = String::new();
+        for change in &published.transaction.changes {
+            if self.left == 0 {
+                break;
+            }
+            if !self.is_change_wanted(change, &old, &new) {
+                continue;
+            }
+            self.left -= 1;
+            let what = What::Change(change);
+            lines += &self.line(what, &new, clock, change.ktime_ns, &mut before, &mut now);
+        }
+        if old.coverage() != new.coverage() && self.left > 0 {
+            lines += &self.line(What::Coverage, &new, clock, 0, &mut before, &mut now);
+        }
+        self.before = new;
+        lines
+    }
+
+    /// Changes were lost: says so, and what is there now, and goes on from there.
+    async fn restart(&mut self) -> anyhow::Result<Reader> {
+        (self.before, self.changes) = self.tracker.subscribe().context("follow the changes")?;
+        let what =
+            What::Lost("written too slowly: changes were dropped; what is there now follows");
+        match write(self.alone(what, start::clock())).await? {
+            Reader::Reads => self.write_present().await,
+            Reader::Gone => Ok(Reader::Gone),
+        }
+    }
+
+    /// A line that is about no mount.
+    fn alone(&self, what: What<'_>, clock: Clock) -> String {
+        let mut before = Scene::new(&self.before, self.secrets);
+        let mut now = Scene::new(&self.before, self.secrets);
+        self.line(what, &self.before, clock, 0, &mut before, &mut now)
+    }
+
+    fn line(
+        &self,
+        what: What<'_>,
+        snapshot: &Snapshot,
+        clock: Clock,
+        ktime_ns: u64,
+        before: &mut Scene<'_>,
+        now: &mut Scene<'_>,
+    ) -> String {
+        let happening = Happening {
+            wall_ns: clock.wall_ns(ktime_ns),
+            what,
+            revision: snapshot.revision(),
+            coverage: snapshot.coverage(),
+        };
+        if self.args.json {
+            event_json(&happening, before, now)
+        } else {
+            event_text(&happening, before, now, self.colours)
+        }
+    }
+
+    /// A move is wanted from both of its ends. A rename is wanted if it gives a mount that is
+    /// wanted another path; namespaces are at no path.
+    fn is_change_wanted(&self, change: &Change, old: &Snapshot, new: &Snapshot) -> bool {
+        let Some(filter) = &self.filter else { return true };
+        match (&change.kind, change.kind.mount()) {
+            (_, Some(mount)) => self.is_wanted(mount.key, old) || self.is_wanted(mount.key, new),
+            (ChangeKind::Rename { .. }, None) => {
+                old.below(&filter.path, filter.from) != new.below(&filter.path, filter.from)
+            }
+            _ => false,
+        }
+    }
+
+    fn is_wanted(&self, mount: MountKey, snapshot: &Snapshot) -> bool {
+        self.filter.as_ref().is_none_or(|filter| {
+            let path = snapshot.path_of(mount, filter.from);
+            path.is_some_and(|path| is_below(&path, &filter.path))
+        })
+    }
+}
+
+fn is_below(path: &[u8], above: &[u8]) -> bool {
+    let above = above.strip_suffix(b"/").unwrap_or(above);
+    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+/// Writes in a thread of its own, so that signals are heard while a reader does not read.
+async fn write(lines: String) -> anyhow::Result<Reader> {
+    if lines.is_empty() {
+        return Ok(Reader::Reads);
+    }
+    tokio::task::spawn_blocking(move || output::write(lines.as_bytes()))
+        .await
+        .context("write to stdout")?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn below_is_by_component() {
+        assert!(is_below(b"/a", b"/a"));
+        assert!(is_below(b"/a/b", b"/a"));
+        assert!(!is_below(b"/ab", b"/a"));
+        assert!(!is_below(b"/", b"/a"));
+        assert!(is_below(b"/a", b"/"));
+        assert!(is_below(b"/", b"/"));
+    }
+}

@@ -1,0 +1,44 @@
+//! Answers as text and JSON. Everything here is pure: bytes and strings come out, nothing is
+//! printed, no clock and no file is read. Serialisation lives in this room alone.
+//!
+//! Names, sources and paths are bytes and need not be UTF-8. Each form says what it does with them:
+//!
+//! | form | what is not plain text |
+//! |---|---|
+//! | [`mountinfo()`] | octal escapes, as the kernel writes them |
+//! | tables and event lines | `\x0a`, as findmnt(8) writes them: nothing reaches a terminal raw |
+//! | JSON | U+FFFD in the field itself; only then a second field `…_hex` has the exact bytes |
+
+mod column;
+mod event_json;
+#[cfg(test)]
+mod event_tests;
+mod event_text;
+mod facts;
+mod json;
+mod list_json;
+mod mountinfo;
+mod options;
+mod redact;
+#[cfg(test)]
+mod sample;
+mod status;
+mod table;
+mod text;
+mod time;
+mod tree;
+mod verification;
+
+pub use column::{COLUMNS, COLUMNS_DEFAULT, Cell, Column, View};
+pub use event_json::event_json;
+pub use event_text::{Colours, event_text};
+pub use facts::{Happening, Scene, What};
+pub use list_json::list_json;
+pub use mountinfo::{mountinfo, mountinfo_of};
+pub use redact::Secrets;
+pub use status::{status_json, status_text};
+pub use table::table;
+pub use text::visible;
+pub use time::{Clock, rfc3339};
+pub use tree::{Symbols, in_tree_order};
+pub use verification::{verification_json, verification_text};

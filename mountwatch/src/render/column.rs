@@ -1,0 +1,157 @@
+//! Columns: one table gives their names, help texts, cells and JSON keys.
+
+use super::{Secrets, options};
+use crate::model::Mount;
+use crate::query::{Listed, Viewpoint};
+use crate::state::Tables;
+use crate::wire::mountinfo::unescape;
+
+/// From where mounts are shown, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The tables.
+    pub tables: &'a Tables,
+    /// Whose paths.
+    pub from: Viewpoint,
+    /// Whether secrets are shown.
+    pub secrets: Secrets,
+}
+
+/// The value of a column for one mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// Nothing, `null` in JSON.
+    None,
+    /// Bytes, not necessarily UTF-8.
+    Text(Vec<u8>),
+    /// A number.
+    Number(u64),
+    /// `yes` or `no`, a boolean in JSON.
+    Flag(bool),
+}
+
+/// Where the cells of a column stand in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Left,
+    Right,
+}
+
+/// A column of tables, and a key of JSON objects.
+#[derive(Debug)]
+pub struct Column {
+    /// Its name; in lower case its JSON key.
+    pub name: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    pub(super) side: Side,
+    cell: fn(View<'_>, &Listed) -> Cell,
+}
+
+impl Column {
+    /// A column by its name, whatever the case of its letters.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        COLUMNS.iter().find(|column| column.name.eq_ignore_ascii_case(name))
+    }
+
+    /// What it says of a mount.
+    pub fn cell(&self, view: View<'_>, listed: &Listed) -> Cell {
+        match (self.cell)(view, listed) {
+            Cell::Text(text) if text.is_empty() => Cell::None,
+            cell => cell,
+        }
+    }
+
+    pub(super) fn key(&self) -> String {
+        self.name.to_ascii_lowercase()
+    }
+}
+
+/// The columns that are shown if none are asked for.
+pub const COLUMNS_DEFAULT: &[&str] = &["TARGET", "SOURCE", "FSTYPE", "OPTIONS"];
+
+macro_rules! columns {
+    ($($name:literal $side:ident $help:literal $cell:expr;)*) => {
+        /// Every column. Names that findmnt(8) has mean what they mean there.
+        pub const COLUMNS: &[Column] = &[$(Column {
+            name: $name,
+            help: $help,
+            side: Side::$side,
+            cell: $cell,
+        }),*];
+    };
+}
+
+columns! {
+    "TARGET" Left "mountpoint" |_, listed| Cell::Text(listed.path.to_vec());
+    "SOURCE" Left "source, with the root in brackets if it is not the whole file system" source;
+    "FSTYPE" Left "file system type" fs_type;
+    "OPTIONS" Left "all options: those of the mount, then those of the file system" all_options;
+    "ID" Right "mount ID, reused by the kernel" |_, listed| Cell::Number(listed.mount.id.0.into());
+    "PARENT" Right "mount ID of the parent" |_, listed| Cell::Number(listed.mount.parent_id.0.into());
+    "UNIQ-ID" Right "unique mount ID, never reused (kernel 6.8)" |_, listed| number(listed.mount.unique_id.map(|id| id.0));
+    "MAJ:MIN" Left "device of the file system" |_, listed| Cell::Text(listed.mount.device.to_string().into_bytes());
+    "FSROOT" Left "the directory of the file system that is shown" |view, listed| root(view.tables, &listed.mount).map_or(Cell::None, Cell::Text);
+    "VFS-OPTIONS" Left "options of the mount" |_, listed| Cell::Text(options::of_mount(&listed.mount).into_bytes());
+    "FS-OPTIONS" Left "options of the file system" |view, listed| Cell::Text(fs_options(view, &listed.mount));
+    "PROPAGATION" Left "propagation type" |_, listed| Cell::Text(options::propagation(&listed.mount).into_bytes());
+    "OPT-FIELDS" Left "optional fields of mountinfo(5)" opt_fields;
+    "NS" Right "inode of the mount namespace" |view, listed| number(namespace(view, listed).map(|known| known.inode.0.into()));
+    "NS-ID" Right "ID of the mount namespace, never reused" |view, listed| number(namespace(view, listed).and_then(|known| Some(known.id?.0)));
+    "PEER-GROUP" Right "peer group of a shared mount" |_, listed| number(listed.mount.peer_group.map(|group| group.0.into()));
+    "MASTER" Right "peer group from which a slave receives" |_, listed| number(listed.mount.master.map(|group| group.0.into()));
+    "PROPAGATE-FROM" Right "nearest peer group above a slave that is visible from here" |view, listed| number(view.tables.propagate_from(&listed.mount, view.from).map(|group| group.0.into()));
+    "COVERED" Left "whether another mount hides it" covered;
+}
+
+fn number(value: Option<u64>) -> Cell {
+    value.map_or(Cell::None, Cell::Number)
+}
+
+fn source(view: View<'_>, listed: &Listed) -> Cell {
+    let mut text = view.secrets.source(&listed.mount.source);
+    if let Some(root) = root(view.tables, &listed.mount).filter(|root| root != b"/") {
+        text.push(b'[');
+        text.extend_from_slice(&root);
+        text.push(b']');
+    }
+    Cell::Text(text)
+}
+
+fn fs_type(view: View<'_>, listed: &Listed) -> Cell {
+    let known = view.tables.super_block(listed.mount.super_block);
+    known.map_or(Cell::None, |known| Cell::Text(known.fs_type.to_vec()))
+}
+
+fn all_options(view: View<'_>, listed: &Listed) -> Cell {
+    let of_mount = options::of_mount(&listed.mount);
+    Cell::Text(options::merged(of_mount.as_bytes(), &fs_options(view, &listed.mount)))
+}
+
+pub(super) fn fs_options(view: View<'_>, mount: &Mount) -> Vec<u8> {
+    let known = view.tables.super_block(mount.super_block).map(|known| &**known);
+    unescape(&options::of_super(known, view.secrets))
+}
+
+/// The root, without escapes.
+pub(super) fn root(tables: &Tables, mount: &Mount) -> Option<Vec<u8>> {
+    match tables.dentry(mount.root) {
+        Some(root) if root.is_literal => Some(unescape(&root.name)),
+        _ => tables.root_of(mount),
+    }
+}
+
+fn opt_fields(view: View<'_>, listed: &Listed) -> Cell {
+    let fields = options::optional_fields(view.tables, &listed.mount, view.from);
+    Cell::Text(fields.trim_start().into())
+}
+
+fn namespace<'a>(view: View<'a>, listed: &Listed) -> Option<&'a crate::model::Namespace> {
+    view.tables.namespace(listed.mount.namespace).map(|known| &**known)
+}
+
+/// A walk along its path ends on another mount.
+fn covered(view: View<'_>, listed: &Listed) -> Cell {
+    let top = view.tables.covering(&listed.path, view.from);
+    Cell::Flag(top.is_none_or(|top| top.mount.key != listed.mount.key))
+}

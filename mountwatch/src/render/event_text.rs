@@ -1,0 +1,158 @@
+//! Event lines for people.
+
+use super::facts::{Facts, Happening, Scene, What};
+use super::{rfc3339, text};
+use crate::model::{Change, ChangeKind};
+use std::fmt::Write;
+
+/// Whether words are coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colours {
+    /// With the escape sequences of a terminal.
+    On,
+    /// Plain text.
+    Off,
+}
+
+/// A line of `watch`, with its end: when, what, in which namespace, where, which mount, who.
+pub fn event_text(
+    happening: &Happening<'_>,
+    before: &mut Scene<'_>,
+    now: &mut Scene<'_>,
+    colours: Colours,
+) -> String {
+    let word = happening.what.word();
+    let mut line = rfc3339(happening.wall_ns);
+    line.push(' ');
+    line.push_str(&painted(word, colours));
+    match happening.what {
+        What::Present(mount) => push_mount(&mut line, &Facts::of(now, mount), None),
+        What::Synced => push(&mut line, &format!("revision {}", happening.revision)),
+        What::Lost(why) => push(&mut line, why),
+        What::Coverage => push(&mut line, happening.coverage.word()),
+        What::Change(change) => {
+            push_change(&mut line, change, before, now);
+            push(&mut line, &who(change));
+        }
+    }
+    line.truncate(line.trim_end().len());
+    line.push('\n');
+    line
+}
+
+fn push_change(line: &mut String, change: &Change, before: &mut Scene<'_>, now: &mut Scene<'_>) {
+    match &change.kind {
+        ChangeKind::Attach { mount } => push_mount(line, &Facts::of(now, mount), None),
+        ChangeKind::Detach { mount } => push_mount(line, &Facts::of(before, mount), None),
+        ChangeKind::Move { before: old, mount } => {
+            let from = Facts::of(before, old);
+            push_mount(line, &Facts::of(now, mount), Some(&where_is(&from)));
+        }
+        ChangeKind::Attributes { before: old, mount } => {
+            let (from, to) = (Facts::of(before, old), Facts::of(now, mount));
+            push_mount(line, &to, None);
+            push(line, &differences(&from, &to));
+        }
+        ChangeKind::SuperBlock { mount } => {
+            let facts = Facts::of(now, mount);
+            push_mount(line, &facts, None);
+            push(line, &text::visible(facts.fs_options.as_deref().unwrap_or_default()));
+        }
+        ChangeKind::Rename { dentry, before: old, name } => {
+            let from = before.path_in_fs(*dentry).unwrap_or_else(|| old.to_vec());
+            let to = now.path_in_fs(*dentry).unwrap_or_else(|| name.to_vec());
+            if from != to {
+                push(line, &format!("{} ->", text::visible(&from)));
+            }
+            push(line, &text::visible(&to));
+            push(line, if now.is_deleted(*dentry) { "deleted" } else { "" });
+        }
+        ChangeKind::NamespaceBorn { inode, .. } | ChangeKind::NamespaceGone { inode, .. } => {
+            push(line, &inode.to_string());
+        }
+    }
+}
+
+fn push_mount(line: &mut String, facts: &Facts, from: Option<&str>) {
+    push(line, &facts.ns.map_or_else(|| String::from("-"), |inode| inode.to_string()));
+    let path = where_is(facts);
+    match from {
+        Some(from) => push(line, &format!("{from} -> {path}")),
+        None => push(line, &path),
+    }
+    push(line, &text::visible(facts.fs_type.as_deref().unwrap_or_default()));
+    let mut source = facts.source.clone();
+    if let Some(root) = facts.root.as_deref().filter(|root| *root != b"/") {
+        source.extend_from_slice(&[b"[", root, b"]"].concat());
+    }
+    push(line, &text::visible(&source));
+    push(line, &facts.options);
+    push(line, &propagation(facts));
+}
+
+/// The path, or where it is on its parent if no path leads there.
+fn where_is(facts: &Facts) -> String {
+    if let Some(path) = &facts.mountpoint {
+        return text::visible(path);
+    }
+    let path = facts.mountpoint_in_parent.as_deref().unwrap_or(b"?");
+    format!("({}:{})", facts.parent, text::visible(path))
+}
+
+/// The optional fields of mountinfo(5), joined; nothing for a private mount.
+fn propagation(facts: &Facts) -> String {
+    let words = [
+        facts.shared.map(|group| format!("shared:{group}")),
+        facts.master.map(|group| format!("master:{group}")),
+        facts.unbindable.then(|| String::from("unbindable")),
+    ];
+    words.into_iter().flatten().collect::<Vec<_>>().join(",")
+}
+
+fn differences(from: &Facts, to: &Facts) -> String {
+    let named = |propagation: String| {
+        if propagation.is_empty() { String::from("private") } else { propagation }
+    };
+    let pairs = [
+        (from.options.clone(), to.options.clone()),
+        (named(propagation(from)), named(propagation(to))),
+        (text::visible(&from.source), text::visible(&to.source)),
+    ];
+    let mut out = String::new();
+    for (from, to) in pairs.iter().filter(|(from, to)| from != to) {
+        // Writing to a `String` cannot fail.
+        let _ = write!(out, "{}{from} -> {to}", if out.is_empty() { "(" } else { ", " });
+    }
+    if !out.is_empty() {
+        out.push(')');
+    }
+    out
+}
+
+fn who(change: &Change) -> String {
+    match &change.task {
+        Some(task) => format!("by {}[{}]", text::visible(&task.comm), task.pid),
+        None => String::from("found by a scan"),
+    }
+}
+
+fn push(line: &mut String, word: &str) {
+    if !word.is_empty() {
+        line.push(' ');
+        line.push_str(word);
+    }
+}
+
+const WORD_WIDTH: usize = 14;
+
+fn painted(word: &str, colours: Colours) -> String {
+    let colour = match (colours, word) {
+        (Colours::Off, _) => return format!("{word:<WORD_WIDTH$}"),
+        (Colours::On, "attach" | "namespace_born") => 32,
+        (Colours::On, "detach" | "namespace_gone") => 31,
+        (Colours::On, "lost" | "coverage") => 35,
+        (Colours::On, "present" | "synced") => 2,
+        (Colours::On, _) => 33,
+    };
+    format!("\x1b[{colour}m{word:<WORD_WIDTH$}\x1b[0m")
+}

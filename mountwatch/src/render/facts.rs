@@ -1,0 +1,184 @@
+//! What an event line says, before it is text or JSON.
+
+use super::{Secrets, View, column, options};
+use crate::model::{
+    Change, Coverage, DentryKey, Mount, MountKey, NamespaceInode, NamespaceKey, Revision,
+};
+use crate::query::Viewpoint;
+use crate::state::Tables;
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// One line of `watch`.
+#[derive(Clone, Copy, Debug)]
+pub struct Happening<'a> {
+    /// When, wall clock in nanoseconds since 1970.
+    pub wall_ns: u64,
+    /// What.
+    pub what: What<'a>,
+    /// The revision that shows it first.
+    pub revision: Revision,
+    /// What that revision is worth.
+    pub coverage: &'a Coverage,
+}
+
+/// What a line of `watch` is about.
+#[derive(Clone, Copy, Debug)]
+pub enum What<'a> {
+    /// A mount that is there at the start.
+    Present(&'a Mount),
+    /// Everything that is there at the start was said; changes follow.
+    Synced,
+    /// Changes were lost; why. What is there is said anew.
+    Lost(&'a str),
+    /// The coverage is another one.
+    Coverage,
+    /// A change.
+    Change(&'a Change),
+}
+
+impl What<'_> {
+    /// The word for it in every output.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Present(_) => "present",
+            Self::Synced => "synced",
+            Self::Lost(_) => "lost",
+            Self::Coverage => "coverage",
+            Self::Change(change) => change.kind.word(),
+        }
+    }
+}
+
+/// One state of the index with the paths in it: lines about the same state share the work.
+#[derive(Debug)]
+pub struct Scene<'a> {
+    tables: &'a Tables,
+    secrets: Secrets,
+    views: HashMap<NamespaceKey, Option<Viewpoint>>,
+    paths: HashMap<MountKey, Arc<[u8]>>,
+}
+
+impl<'a> Scene<'a> {
+    /// Begins with these tables.
+    pub fn new(tables: &'a Tables, secrets: Secrets) -> Self {
+        Self { tables, secrets, views: HashMap::new(), paths: HashMap::new() }
+    }
+
+    /// Computes the paths of a whole namespace in one go, for whoever will ask for all of them.
+    pub fn learn(&mut self, namespace: NamespaceKey) {
+        if let Some(view) = self.view(namespace) {
+            let listed = self.tables.list(view);
+            self.paths.extend(listed.into_iter().map(|listed| (listed.mount.key, listed.path)));
+        }
+    }
+
+    /// The mountpoint as seen from the root of the mount's namespace.
+    fn mountpoint(&mut self, mount: &Mount) -> Option<Vec<u8>> {
+        if let Some(path) = self.paths.get(&mount.key) {
+            return Some(path.to_vec());
+        }
+        let view = self.view(mount.namespace)?;
+        self.tables.path_of(mount.key, view)
+    }
+
+    fn view(&mut self, namespace: NamespaceKey) -> Option<Viewpoint> {
+        let tables = self.tables;
+        *self.views.entry(namespace).or_insert_with(|| tables.viewpoint_of_namespace(namespace))
+    }
+
+    /// The path of a dentry in its file system.
+    pub(super) fn path_in_fs(&self, dentry: DentryKey) -> Option<Vec<u8>> {
+        path_below(self.tables, dentry, None)
+    }
+
+    pub(super) fn is_deleted(&self, dentry: DentryKey) -> bool {
+        self.tables.dentry(dentry).is_some_and(|known| known.is_deleted)
+    }
+
+    pub(super) fn namespace_id(&self, key: NamespaceKey) -> Option<u64> {
+        self.tables.namespace(key)?.id.map(|id| id.0)
+    }
+}
+
+/// What a line says of a mount.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Facts {
+    pub(super) ns: Option<NamespaceInode>,
+    pub(super) ns_id: Option<u64>,
+    pub(super) id: u32,
+    pub(super) unique_id: Option<u64>,
+    pub(super) parent: u32,
+    pub(super) parent_unique_id: Option<u64>,
+    pub(super) mountpoint: Option<Vec<u8>>,
+    pub(super) mountpoint_in_parent: Option<Vec<u8>>,
+    pub(super) root: Option<Vec<u8>>,
+    pub(super) fs_type: Option<Vec<u8>>,
+    pub(super) source: Vec<u8>,
+    pub(super) options: String,
+    /// `None`: the file system was not asked yet.
+    pub(super) fs_options: Option<Vec<u8>>,
+    pub(super) device: String,
+    pub(super) propagation: &'static str,
+    pub(super) shared: Option<u32>,
+    pub(super) master: Option<u32>,
+    pub(super) unbindable: bool,
+}
+
+impl Facts {
+    pub(super) fn of(scene: &mut Scene<'_>, mount: &Mount) -> Self {
+        let tables = scene.tables;
+        let namespace = tables.namespace(mount.namespace);
+        let super_block = tables.super_block(mount.super_block);
+        let parent = tables.mount(mount.parent);
+        let view = View {
+            tables,
+            from: Viewpoint { namespace: mount.namespace, mount: mount.key, dentry: mount.root },
+            secrets: scene.secrets,
+        };
+        Self {
+            ns: namespace.map(|known| known.inode),
+            ns_id: namespace.and_then(|known| known.id).map(|id| id.0),
+            id: mount.id.0,
+            unique_id: mount.unique_id.map(|id| id.0),
+            parent: mount.parent_id.0,
+            parent_unique_id: parent.and_then(|known| known.unique_id).map(|id| id.0),
+            mountpoint: scene.mountpoint(mount),
+            mountpoint_in_parent: path_below(
+                tables,
+                mount.mountpoint,
+                parent.map(|known| known.root),
+            ),
+            root: column::root(tables, mount),
+            fs_type: super_block.map(|known| known.fs_type.to_vec()),
+            source: scene.secrets.source(&mount.source),
+            options: options::of_mount(mount),
+            fs_options: super_block
+                .is_some_and(|known| known.options.is_some())
+                .then(|| column::fs_options(view, mount)),
+            device: mount.device.to_string(),
+            propagation: mount.propagation(),
+            shared: mount.peer_group.map(|group| group.0),
+            master: mount.master.map(|group| group.0),
+            unbindable: mount.unbindable,
+        }
+    }
+}
+
+/// The path of a dentry below another one, or below the root of its file system.
+fn path_below(tables: &Tables, dentry: DentryKey, root: Option<DentryKey>) -> Option<Vec<u8>> {
+    let mut names = Vec::new();
+    let mut at = dentry;
+    for _ in 0..=tables.dentry_count() {
+        let known = tables.dentry(at).filter(|known| known.is_known)?;
+        if Some(at) == root || known.parent == at {
+            break;
+        }
+        names.push(&known.name);
+        at = known.parent;
+    }
+    if names.is_empty() {
+        return Some(b"/".to_vec());
+    }
+    Some(names.iter().rev().flat_map(|name| [&b"/"[..], &name[..]]).flatten().copied().collect())
+}

@@ -1,0 +1,156 @@
+//! `status`: what the tracker is, and what it has counted.
+
+use super::json::{Json, Object};
+use crate::agent::Status;
+use std::fmt::Write;
+
+/// The status as JSON.
+pub fn status_json(status: &Status) -> String {
+    let mut object = Object::default();
+    object.put("backend", status.backend);
+    object.put("coverage", status.coverage.word());
+    object.put("blind", status.coverage.blind().to_vec());
+    object.put("revision", status.revision.0);
+    for (name, value) in numbers(status) {
+        object.put(name, value);
+    }
+    object.put("ring_bytes", status.ring_bytes);
+    object.put("kernel", status.kernel.as_str());
+    let attached = status.attached.iter().map(|(hook, function, kind)| {
+        let mut object = Object::default();
+        object.put("hook", hook.as_str());
+        object.put("function", function.as_str());
+        object.put("kind", kind.as_str());
+        Json::from(object)
+    });
+    object.put("attached", Json::List(attached.collect()));
+    object.put("refused", status.refused.clone());
+    let mut counters = Object::default();
+    for (name, value) in &status.counters {
+        counters.put(*name, *value);
+    }
+    object.put("counters", counters);
+    object.lines()
+}
+
+/// The status for people.
+pub fn status_text(status: &Status) -> String {
+    let mut out = String::new();
+    push(&mut out, "backend", &status.backend);
+    push(&mut out, "kernel", &status.kernel);
+    push(&mut out, "coverage", &status.coverage);
+    for sentence in status.coverage.blind() {
+        push(&mut out, "blind", sentence);
+    }
+    push(&mut out, "revision", &status.revision);
+    for (name, value) in numbers(status) {
+        push(&mut out, name, &value);
+    }
+    push(&mut out, "ring_bytes", &status.ring_bytes);
+    for (index, (hook, function, kind)) in status.attached.iter().enumerate() {
+        let name = if index == 0 { "attached" } else { "" };
+        push(&mut out, name, &format!("{hook:<16} {kind:<12} {function}"));
+    }
+    for (index, sentence) in status.refused.iter().enumerate() {
+        push(&mut out, if index == 0 { "refused" } else { "" }, sentence);
+    }
+    for (name, value) in &status.counters {
+        push(&mut out, name, value);
+    }
+    out
+}
+
+fn numbers(status: &Status) -> [(&'static str, u64); 9] {
+    [
+        ("mounts", status.mounts),
+        ("namespaces", status.namespaces),
+        ("records", status.records),
+        ("losses", status.losses),
+        ("rescans", status.rescans),
+        ("rereads", status.rereads),
+        ("looks", status.looks),
+        ("anomalies", status.anomalies),
+        ("lag_us_max", status.lag_us_max),
+    ]
+}
+
+fn push(out: &mut String, name: &str, value: &dyn std::fmt::Display) {
+    // Writing to a `String` cannot fail.
+    let _ = writeln!(out, "{name:<20} {value}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Coverage, Revision};
+
+    fn status() -> Status {
+        Status {
+            backend: "hooks",
+            coverage: Coverage::Blind(vec![String::from("renames of directories are not seen")]),
+            revision: Revision(3),
+            mounts: 40,
+            namespaces: 2,
+            records: 100,
+            losses: 0,
+            rescans: 0,
+            rereads: 0,
+            looks: 0,
+            anomalies: 0,
+            lag_us_max: 25,
+            attached: vec![
+                (String::from("attach"), String::from("__attach_mnt"), String::from("fentry")),
+                (String::from("commit"), String::from("namespace_unlock"), String::from("fexit")),
+            ],
+            refused: vec![String::from("rename: no such function")],
+            counters: vec![("roots_lost", 0)],
+            ring_bytes: 16 << 20,
+            kernel: String::from("6.12.0"),
+        }
+    }
+
+    #[test]
+    fn people_read_it() {
+        insta::assert_snapshot!(status_text(&status()), @r#"
+        backend              hooks
+        kernel               6.12.0
+        coverage             blind
+        blind                renames of directories are not seen
+        revision             3
+        mounts               40
+        namespaces           2
+        records              100
+        losses               0
+        rescans              0
+        rereads              0
+        looks                0
+        anomalies            0
+        lag_us_max           25
+        ring_bytes           16777216
+        attached             attach           fentry       __attach_mnt
+                             commit           fexit        namespace_unlock
+        refused              rename: no such function
+        roots_lost           0
+        "#);
+    }
+
+    #[test]
+    fn programs_find_their_keys() {
+        let parsed: serde_json::Value = serde_json::from_str(&status_json(&status())).unwrap();
+        for key in [
+            "backend",
+            "coverage",
+            "revision",
+            "mounts",
+            "namespaces",
+            "records",
+            "losses",
+            "rescans",
+            "rereads",
+        ] {
+            assert!(parsed.get(key).is_some_and(|value| !value.is_null()), "{key}");
+        }
+        assert_eq!(parsed.get("coverage").unwrap(), "blind");
+        assert_eq!(parsed.pointer("/attached/1/function").unwrap(), "namespace_unlock");
+    }
+}

@@ -121,6 +121,13 @@ impl Source {
         }
     }
 
+    /// Hands the kernel side's diagnostics, if there are any, to the log.
+    pub(super) fn flush_log(&mut self) {
+        if let Self::Hooks(source) = self {
+            source.hooks.flush_log();
+        }
+    }
+
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Hooks(_) => "hooks",

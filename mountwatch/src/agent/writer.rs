@@ -119,7 +119,10 @@ impl Writer {
             let command = tokio::select! {
                 command = commands.recv() => Some(command.unwrap_or(Command::Stop)),
                 () = any_readable(&wakers) => None,
-                _ = tick.tick() => None,
+                _ = tick.tick() => {
+                    self.source.flush_log();
+                    None
+                }
             };
             if matches!(command, Some(Command::Stop)) {
                 return "it was told to stop".into();

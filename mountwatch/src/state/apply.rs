@@ -70,9 +70,12 @@ impl State {
         if self.tables.mount(event.key).is_some_and(|known| **known == mount) {
             return;
         }
-        self.refer_dentry(event.root);
-        self.refer_dentry(event.mountpoint);
-        self.refer_super(event.super_block, event.key);
+        // Nobody sees paths or options of a detached tree: what it needs is told with its attachment.
+        if namespace != DETACHED {
+            self.refer_dentry(event.root);
+            self.refer_dentry(event.mountpoint);
+            self.refer_super(event.super_block, event.key);
+        }
         let before = self.tables.put_mount(mount);
         if let Some(before) = &before {
             self.release(before);
@@ -96,6 +99,9 @@ impl State {
     }
 
     fn release(&mut self, mount: &Mount) {
+        if mount.namespace == DETACHED {
+            return;
+        }
         self.release_dentry(mount.root);
         self.release_dentry(mount.mountpoint);
         self.release_super(mount.super_block);

@@ -294,6 +294,17 @@ fn an_untold_dentry_is_an_anomaly_and_never_a_wrong_path() {
 }
 
 #[test]
+fn a_detached_tree_needs_no_names() {
+    let mut state = seeded();
+    state.apply(in_transaction(MountEvent { is_anonymous: true, ..mount(2, 2, 777, 777) }));
+    state.apply(commit(locked(hook::COMMIT)));
+    let snapshot = state.publish().map_or_else(|| state.snapshot().into(), |step| step.snapshot);
+    assert_eq!(snapshot.coverage(), &Coverage::Complete);
+    assert_eq!(state.take_needs(), []);
+    assert_eq!(attach(&mut state, 2, 101).snapshot.coverage(), &Coverage::Complete);
+}
+
+#[test]
 fn options_of_a_super_block_that_went_away_are_not_those_of_the_next_one() {
     let mut state = seeded();
     assert_eq!(state.take_wanted_options(), [(SuperKey(900), MountKey(1))]);

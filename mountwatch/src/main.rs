@@ -12,10 +12,22 @@ fn main() -> ExitCode {
     match run(&cli) {
         Ok(code) => code,
         Err(error) => {
-            // One line, whatever is in it.
-            let text = format!("{error:#}").replace('\n', " ");
-            eprintln!("mountwatch: cannot {text}");
+            eprintln!("mountwatch: cannot {}", one_line(&error));
             ExitCode::from(1)
         }
     }
+}
+
+/// The whole chain of causes in one line. A cause that its parent's sentence quotes is not repeated.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&cause);
+        }
+    }
+    text.replace('\n', " ")
 }

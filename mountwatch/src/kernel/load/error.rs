@@ -30,8 +30,8 @@ pub enum LoadError {
     /// Privileges, but the kernel is locked down.
     #[error(
         "the kernel refused to attach to its own functions, although this process is privileged; \
-         it is locked down or built without ftrace direct calls, so only the back ends notify and \
-         poll work on this host"
+         it is locked down or built without ftrace direct calls, so only the back end notify works \
+         on this host"
     )]
     LockedDown,
     /// The kernel has no such member.
@@ -48,7 +48,7 @@ pub enum LoadError {
     /// The kernel has none of the functions of a hook.
     #[error(
         "this kernel has no function for the hook {}, which the index cannot do without; the back \
-         ends notify and poll may work",
+         end notify may work",
         hook::name(*.0)
     )]
     MissingFunction(Hook),

@@ -90,10 +90,10 @@ pub enum Command {
     /// Compare the index with the kernel, now, in every mount namespace.
     ///
     /// Exit status: 0 no difference, 1 differences.
-    Verify(JsonArgs),
+    Verify(VerifyArgs),
     /// Say how this host is watched, what cannot be seen, and what was counted.
     ///
-    /// Exit status: 0 everything is known and every change will be told, 1 not.
+    /// Exit status: 0 every namespace was read and nothing is stale, 1 not.
     Status(JsonArgs),
 }
 
@@ -170,6 +170,18 @@ pub struct JsonArgs {
     /// JSON.
     #[arg(short = 'J', long)]
     pub json: bool,
+}
+
+/// Arguments of `verify`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct VerifyArgs {
+    /// JSON.
+    #[arg(short = 'J', long)]
+    pub json: bool,
+    /// Follow changes for this many milliseconds first: what is compared then is the index that
+    /// they led to, not the one just read.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub settle_ms: u64,
 }
 
 /// Runs a command.

@@ -5,7 +5,7 @@ use super::writer::{self, Command};
 use super::{Config, Status};
 use crate::kernel::task::{self, TaskError};
 use crate::query::Viewpoint;
-use crate::state::{Published, Snapshot};
+use crate::state::{Published, Snapshot, Tables};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, mpsc as std_mpsc};
 use std::thread::JoinHandle;
@@ -26,9 +26,11 @@ pub enum ViewError {
     /// The kernel does not say.
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// Its root is in no mount of the index: it was born, or changed its root, after the snapshot;
-    /// or its root lies in a detached tree.
-    #[error("the root directory of process {pid} is on no mount of revision {revision}")]
+    /// The tracker ended.
+    #[error(transparent)]
+    Tracker(#[from] TrackerError),
+    /// It was born, or changed its root, after the snapshot.
+    #[error("the root directory of process {pid} is newer than revision {revision}; ask again")]
     UnknownRoot {
         /// The process.
         pid: u32,
@@ -113,11 +115,21 @@ impl Tracker {
     ) -> Result<Viewpoint, ViewError> {
         let root = task::root_of(pid)?;
         let unknown = ViewError::UnknownRoot { pid, revision: snapshot.revision().0 };
-        let mount = root
-            .unique_mount_id
-            .and_then(|id| snapshot.mount_by_unique_id(id))
-            .or_else(|| snapshot.mount_by_id(root.mount_id));
-        let Some(mount) = mount else { return Err(unknown) };
+        let find = |tables: &Tables| match root.unique_mount_id {
+            Some(id) => tables.mount_by_unique_id(id).cloned(),
+            None => tables.mount_by_id(root.mount_id).cloned(),
+        };
+        let Some(mount) = find(snapshot).filter(|mount| snapshot.is_attached(mount)) else {
+            // Either its root is newer than the snapshot, or its mount is in no namespace any more
+            // (or not yet): then nothing of its namespace can be reached from there, and its
+            // mountinfo is empty.
+            let now = self.now()?;
+            let is_newer = find(&now).is_some_and(|mount| now.is_attached(&mount));
+            return match snapshot.namespace_by_inode(root.namespace) {
+                Some(namespace) if !is_newer => Ok(Viewpoint::nowhere(namespace.key)),
+                _ => Err(unknown),
+            };
+        };
         if root.is_mount_root {
             return snapshot.viewpoint_of_root(mount.key, b"").ok_or(unknown);
         }
@@ -132,11 +144,8 @@ impl Tracker {
         let Some(below) = below else { return Err(unknown) };
         // A directory that leads to no mount is in no table: nothing is mounted at or below it, so
         // it sees no mount at all, which is what the kernel shows too.
-        Ok(snapshot.viewpoint_of_root(mount.key, &below).unwrap_or(Viewpoint {
-            namespace: mount.namespace,
-            mount: mount.key,
-            dentry: crate::model::DentryKey(u64::MAX),
-        }))
+        let seen = snapshot.viewpoint_of_root(mount.key, &below);
+        Ok(seen.unwrap_or(Viewpoint::nowhere(mount.namespace)))
     }
 
     fn ask<T>(

@@ -1,13 +1,15 @@
 //! `mountwatch verify`.
 
-use super::{Global, JsonArgs, output, start};
+use super::{Global, VerifyArgs, output, start};
 use crate::render::{verification_json, verification_text};
 use crate::verify::compare;
 use anyhow::Context;
 use std::process::ExitCode;
+use std::time::Duration;
 
-pub(super) fn run(global: &Global, args: JsonArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn run(global: &Global, args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let tracker = start::tracker(global)?;
+    std::thread::sleep(Duration::from_millis(args.settle_ms));
     let verification = compare(&tracker).context("compare the index with the kernel")?;
     let render = if args.json { verification_json } else { verification_text };
     output::write(render(&verification, global.secrets()).as_bytes())?;

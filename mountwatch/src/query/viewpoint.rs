@@ -14,6 +14,14 @@ pub struct Viewpoint {
     pub dentry: DentryKey,
 }
 
+impl Viewpoint {
+    /// A root directory from which nothing of the namespace can be reached: on a mount that left,
+    /// or a directory at and below which nothing is mounted.
+    pub const fn nowhere(namespace: NamespaceKey) -> Self {
+        Self { namespace, mount: MountKey(u64::MAX), dentry: DentryKey(u64::MAX) }
+    }
+}
+
 impl Tables {
     /// What a process sees that enters a namespace by setns(2): the mount on top at its root.
     /// `None` if the namespace is not known, or nothing is mounted in it.

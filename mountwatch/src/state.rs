@@ -36,8 +36,9 @@ pub enum Need {
     Scan(NamespaceInode),
     /// Something was lost and nobody knows what: raise the epoch and scan every namespace.
     ScanAll,
-    /// The kernel side may forget that it told of this dentry or super block.
-    Forget(Retired),
+    /// Too many names are unused: drop them on both sides and scan every namespace
+    /// ([`State::trim`]).
+    Trim,
 }
 
 /// Counters of the core, for `status`.
@@ -143,7 +144,7 @@ impl State {
         match need {
             Need::Scan(inode) => self.mark_stale(inode),
             Need::ScanAll => self.mark_all_stale(),
-            Need::Forget(_) => {}
+            Need::Trim => {}
         }
         if !self.needs.contains(&need) {
             self.needs.push(need);

@@ -6,7 +6,7 @@ use super::source::{Source, SourceError, StartError};
 use super::{Config, Status};
 use crate::kernel::sys_wait;
 use crate::model::{Event, NamespaceInode};
-use crate::state::{Need, Published, Retired, ScanMark, Snapshot, State};
+use crate::state::{Need, Published, ScanMark, Snapshot, State};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -186,15 +186,10 @@ impl Writer {
     }
 
     fn serve_needs(&mut self, needs: Vec<Need>) -> Result<(), SourceError> {
-        let forget: Vec<Retired> = needs
-            .iter()
-            .filter_map(|need| match need {
-                Need::Forget(key) => Some(*key),
-                _ => None,
-            })
-            .collect();
-        if !forget.is_empty() {
-            self.source.forget(&forget);
+        if needs.contains(&Need::Trim) {
+            let dropped = self.state.trim();
+            self.source.forget(&dropped);
+            return self.rescan();
         }
         if needs.contains(&Need::ScanAll) {
             return self.rescan();

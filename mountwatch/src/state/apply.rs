@@ -49,7 +49,6 @@ impl State {
             cgroup_id: commit.cgroup_id,
         };
         self.open.tasks.insert(origin.tid, Arc::new(task));
-        self.retire.now(origin.ktime_ns);
     }
 
     fn mount(&mut self, origin: Origin, event: &MountEvent) {

@@ -29,17 +29,13 @@ impl State {
         }
         self.tables.put_dentry(event.key, dentry);
         self.unknown_dentries.remove(&event.key);
-        match before.filter(|before| before.is_known) {
-            Some(before) => {
-                if before.parent != event.key {
-                    self.release_dentry(before.parent);
-                }
-                if self.retire.references(Retired::Dentry(event.key)) > 0 {
-                    self.touch_dentry(origin, event.key, &before.name);
-                }
+        if let Some(before) = before.filter(|before| before.is_known) {
+            if before.parent != event.key {
+                self.release_dentry(before.parent);
             }
-            None if self.retire.references(Retired::Dentry(event.key)) == 0 => self.retire.unused(Retired::Dentry(event.key)),
-            None => {}
+            if self.retire.references(Retired::Dentry(event.key)) > 0 {
+                self.touch_dentry(origin, event.key, &before.name);
+            }
         }
     }
 
@@ -56,7 +52,7 @@ impl State {
         self.retire.release(Retired::Dentry(key));
     }
 
-    /// Drops a dentry that nothing refers to and that the kernel side has forgotten.
+    /// Drops a dentry that nothing refers to.
     pub(super) fn drop_dentry(&mut self, key: DentryKey) {
         self.unknown_dentries.remove(&key);
         if let Some(dentry) = self.tables.take_dentry(key)
@@ -68,6 +64,8 @@ impl State {
 
     /// At a publication everything that is referred to must have been told.
     pub(super) fn check_dentries(&mut self) {
+        let retire = &self.retire;
+        self.unknown_dentries.retain(|key| retire.references(Retired::Dentry(*key)) > 0);
         if !self.unknown_dentries.is_empty() && self.seeded {
             self.unknown_dentries.clear();
             self.anomaly(Need::ScanAll);

@@ -43,7 +43,6 @@ impl State {
         {
             self.drop_namespace(origin, event.key);
         }
-        self.retire.now(origin.ktime_ns);
     }
 
     /// Takes a namespace out with every mount that it still has.

@@ -1,21 +1,19 @@
-//! When a dentry or a super block may be dropped.
+//! Names that nothing uses any more: when they may be dropped.
 //!
-//! 1. Its last reference goes. It stays: a record that relies on it may be on its way.
-//! 2. `QUIET_NS` later, if still unused, the kernel side is asked to forget that it told of it
-//!    ([`Need::Forget`]); from then on a record that needs it tells it again.
-//! 3. `QUIET_NS` later, if still unused and not told again, it is dropped.
-//!
-//! A program that was held up longer than that between its look at the table and its record is
-//! found out: the record names a dentry that is not there, which is an anomaly and heals by a scan.
-//! Time is the records' own; without records nothing needs to be dropped.
+//! The kernel side remembers what it told, does not tell it again, and by that table also knows
+//! which renames matter. So a name must not be dropped here while it is remembered there, and a
+//! record that relies on the memory may be on its way at any time. Hence nothing is dropped one by
+//! one: unused names stay until there are [`UNUSED_MAX`]; then all of them are dropped on both
+//! sides ([`Need::Trim`]), the epoch is raised, and every namespace is scanned, which tells again
+//! whatever a record on its way relied on. Until that is over the index says that it is stale.
 
 use super::{Need, State};
 use crate::model::{DentryKey, SuperKey};
-use hashbrown::HashMap;
-use std::collections::VecDeque;
+use hashbrown::{HashMap, HashSet};
 
-/// How long a record may be on its way, in nanoseconds.
-const QUIET_NS: u64 = 2_000_000_000;
+/// Unused names that are kept: half of what the kernel side can remember
+/// ([`mountwatch_common::limits::TOLD_MAX`]).
+const UNUSED_MAX: usize = mountwatch_common::limits::TOLD_MAX as usize / 2;
 
 /// What can be retired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,37 +24,21 @@ pub enum Retired {
     Super(SuperKey),
 }
 
+/// Counts of references: of mounts to dentries and super blocks, and of dentries to their parents.
 #[derive(Debug, Default)]
 pub(super) struct Retire {
-    now_ns: u64,
     references: HashMap<Retired, u32>,
-    /// Unused since.
-    unused: VecDeque<(u64, Retired)>,
-    /// Asked to be forgotten at.
-    forgotten: VecDeque<(u64, Retired)>,
-    /// The stage of each key that is in a queue, and since when: an entry that does not agree with
-    /// it is void.
-    stage: HashMap<Retired, (Stage, u64)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Unused,
-    Forgotten,
+    unused: HashSet<Retired>,
 }
 
 impl Retire {
-    pub(super) fn now(&mut self, ktime_ns: u64) {
-        self.now_ns = self.now_ns.max(ktime_ns);
-    }
-
     pub(super) fn references(&self, key: Retired) -> u32 {
         self.references.get(&key).copied().unwrap_or(0)
     }
 
     pub(super) fn refer(&mut self, key: Retired) {
         *self.references.entry(key).or_insert(0) += 1;
-        self.stage.remove(&key);
+        self.unused.remove(&key);
     }
 
     pub(super) fn release(&mut self, key: Retired) {
@@ -64,70 +46,41 @@ impl Retire {
         *count = count.saturating_sub(1);
         if *count == 0 {
             self.references.remove(&key);
-            self.unused(key);
+            self.unused.insert(key);
         }
     }
 
-    /// Told again: the kernel side knows that it told, so the way starts anew.
+    /// It was told, and perhaps nothing refers to it.
     pub(super) fn told(&mut self, key: Retired) {
-        if self.stage.contains_key(&key) {
-            self.unused(key);
+        if self.references(key) == 0 {
+            self.unused.insert(key);
         }
     }
-
-    pub(super) fn unused(&mut self, key: Retired) {
-        self.stage.insert(key, (Stage::Unused, self.now_ns));
-        self.unused.push_back((self.now_ns, key));
-    }
-
-    /// The keys whose first wait is over.
-    fn forget(&mut self) -> Vec<Retired> {
-        let now_ns = self.now_ns;
-        let keys = ripe(&mut self.unused, &mut self.stage, Stage::Unused, now_ns);
-        for key in &keys {
-            self.stage.insert(*key, (Stage::Forgotten, now_ns));
-            self.forgotten.push_back((now_ns, *key));
-        }
-        keys
-    }
-
-    /// The keys whose second wait is over.
-    fn drop(&mut self) -> Vec<Retired> {
-        ripe(&mut self.forgotten, &mut self.stage, Stage::Forgotten, self.now_ns)
-    }
-}
-
-fn ripe(
-    queue: &mut VecDeque<(u64, Retired)>,
-    stages: &mut HashMap<Retired, (Stage, u64)>,
-    stage: Stage,
-    now_ns: u64,
-) -> Vec<Retired> {
-    let mut keys = Vec::new();
-    while let Some((since_ns, key)) = queue.front().copied() {
-        if since_ns.saturating_add(QUIET_NS) > now_ns {
-            break;
-        }
-        queue.pop_front();
-        if stages.get(&key) == Some(&(stage, since_ns)) {
-            stages.remove(&key);
-            keys.push(key);
-        }
-    }
-    keys
 }
 
 impl State {
-    /// Lets go of what nothing uses any more. Called at publications.
-    pub(super) fn retire_unused(&mut self) {
-        for key in self.retire.forget() {
-            self.needs.push(Need::Forget(key));
+    /// Asks for a trim when too many names are unused. Called at publications.
+    pub(super) fn check_unused(&mut self) {
+        if self.retire.unused.len() > UNUSED_MAX && !self.needs.contains(&Need::Trim) {
+            self.mark_all_stale();
+            self.needs.push(Need::Trim);
         }
-        for key in self.retire.drop() {
-            match key {
-                Retired::Dentry(key) => self.drop_dentry(key),
-                Retired::Super(key) => self.tables.take_super(key),
+    }
+
+    /// Drops every unused name. The kernel side has to forget those that are given, and a scan of
+    /// everything in a new epoch has to follow.
+    pub fn trim(&mut self) -> Vec<Retired> {
+        let mut dropped = Vec::with_capacity(self.retire.unused.len());
+        // Dropping a dentry may leave its parent unused.
+        while !self.retire.unused.is_empty() {
+            for key in std::mem::take(&mut self.retire.unused) {
+                match key {
+                    Retired::Dentry(key) => self.drop_dentry(key),
+                    Retired::Super(key) => self.tables.take_super(key),
+                }
+                dropped.push(key);
             }
         }
+        dropped
     }
 }

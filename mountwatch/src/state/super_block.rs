@@ -47,13 +47,9 @@ impl State {
         }) {
             self.touch_super(origin, event.key);
         }
-        let is_unused = super_block.mounts == 0;
         self.first_shown.remove(&event.key);
         self.want_options(&super_block);
         self.tables.put_super(super_block);
-        if is_unused {
-            self.retire.unused(key);
-        }
     }
 
     /// The options that were looked up for a super block. `false` if it is gone, or another one.

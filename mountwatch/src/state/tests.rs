@@ -322,25 +322,36 @@ fn options_of_a_super_block_that_went_away_are_not_those_of_the_next_one() {
 }
 
 #[test]
-fn what_nothing_uses_is_forgotten_and_then_dropped() {
+fn what_nothing_uses_is_dropped_all_at_once() {
     let mut state = seeded();
     attach(&mut state, 2, 102);
+    assert_eq!(state.trim(), [], "everything is used");
     state.apply(Event::MountGone(locked(hook::PROPAGATION), Box::new(mount(2, 1, 100, 102))));
-    let later = |seconds: u64| Origin { ktime_ns: seconds * 1_000_000_000, ..locked(hook::COMMIT) };
-    for seconds in [2, 5] {
-        state.apply(commit(later(seconds)));
-        state.publish();
+    state.apply(commit(locked(hook::COMMIT)));
+    state.publish();
+    assert!(state.tables().dentry(DentryKey(102)).is_some(), "a record may rely on it");
+    let dropped = state.trim();
+    for key in [101, 102] {
+        assert!(dropped.contains(&Retired::Dentry(DentryKey(key))));
+        assert!(state.tables().dentry(DentryKey(key)).is_none());
     }
-    assert_eq!(state.take_needs(), [Need::Forget(Retired::Dentry(DentryKey(102)))]);
-    assert!(state.tables().dentry(DentryKey(102)).is_some(), "a record may be on its way");
-    for seconds in [8, 11, 14, 17] {
-        state.apply(commit(later(seconds)));
-        state.publish();
-    }
-    assert!(state.tables().dentry(DentryKey(102)).is_none());
-    assert!(state.tables().dentry(DentryKey(101)).is_none(), "its parent was used by it alone");
     assert!(state.tables().dentry(DentryKey(100)).is_some(), "a mount's root");
     assert_eq!(state.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn too_many_unused_names_make_the_index_stale_until_they_are_trimmed() {
+    let mut state = seeded();
+    for key in 0..70_000 {
+        let name = key.to_string();
+        state.apply(Event::Dentry(locked(hook::COMMIT), dentry(1_000 + key, 100, &name)));
+    }
+    state.apply(commit(locked(hook::COMMIT)));
+    state.publish();
+    assert_eq!(state.take_needs(), [Need::Trim]);
+    assert_eq!(state.coverage(), Coverage::Stale);
+    assert_eq!(state.trim().len(), 70_002);
+    assert_eq!(state.tables().dentry_count(), 1);
 }
 
 #[test]

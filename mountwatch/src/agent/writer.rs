@@ -308,7 +308,7 @@ impl Writer {
                 let mark = self.state.begin_scan();
                 let mut events = Vec::new();
                 let inodes = source.scan(Some(inode), &mut events)?;
-                self.numbers.rescans += 1;
+                self.numbers.rescans += inodes.len() as u64;
                 self.apply(events, false);
                 if inodes.is_empty() {
                     self.state.namespace_vanished(inode);

@@ -53,6 +53,7 @@ impl State {
         }
         self.tables.take_namespace(key);
         self.dropped.insert(key);
+        self.needs.retain(|need| *need != Need::Scan(namespace.inode));
         self.told_namespaces.remove(&key);
         self.touch_namespace(origin, key, namespace.inode, false);
     }

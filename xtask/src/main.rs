@@ -1,0 +1,58 @@
+//! The chores of the project. A developer and the CI type the same words: `cargo xtask VERB`.
+
+mod check;
+mod ebpf;
+mod process;
+mod tally;
+mod test;
+mod tidy;
+mod toolchain;
+mod vm;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// The chores of the project
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Verb {
+    /// Prepare and print everything that building and testing need beyond a Rust compiler
+    Toolchain(toolchain::Arguments),
+    /// Build the eBPF object, or check the committed one
+    Ebpf(ebpf::Arguments),
+    /// Check format, lints and the rules of the house, run the tests that need no root
+    Check,
+    /// Check the rules of the house alone
+    Tidy,
+    /// Run everything, virtual machines too
+    Test(test::Arguments),
+    /// Boot a kernel, run a command in it as root, pass its output and exit status on
+    Vm(vm::Arguments),
+}
+
+fn main() -> ExitCode {
+    match run(Verb::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<ExitCode> {
+    let success = |()| ExitCode::SUCCESS;
+    match verb {
+        Verb::Toolchain(arguments) => toolchain::run(&arguments).map(success),
+        Verb::Ebpf(arguments) => ebpf::run(&arguments).map(success),
+        Verb::Check => check::run().map(success),
+        Verb::Tidy => tidy::run().map(success),
+        Verb::Test(arguments) => {
+            test::run(&arguments).map(|all_passed| u8::from(!all_passed).into())
+        }
+        Verb::Vm(arguments) => vm::run(&arguments),
+    }
+}

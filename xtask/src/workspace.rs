@@ -1,0 +1,50 @@
+//! Where things lie in this workspace, and how its cargo is called.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+/// The workspace's root directory.
+///
+/// The cargo that runs us says where our package lies now. What the compiler saw is second best:
+/// two workspaces that share a target directory share our binary.
+pub(crate) fn root() -> &'static Path {
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let manifest = env::var_os("CARGO_MANIFEST_DIR");
+        let manifest = manifest.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+        manifest.parent().map(Path::to_owned).unwrap_or(manifest)
+    });
+    &ROOT
+}
+
+/// A path below the root.
+pub(crate) fn path(relative: &str) -> PathBuf {
+    root().join(relative)
+}
+
+/// A cargo command in the root: the cargo that runs us, where one does.
+pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
+    let program = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(program);
+    command.current_dir(root()).args(arguments);
+    command
+}
+
+/// The target triple of binaries that run on the host and in the virtual machines.
+pub(crate) const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+
+/// Builds one binary of the workspace statically in release mode and returns its path.
+///
+/// Static, because it runs in machines that have no shared library at all. It has a target
+/// directory of its own, because other flags would throw away the everyday build.
+pub(crate) fn build_static(package: &str, binary: &str) -> anyhow::Result<PathBuf> {
+    let target = path("target/vm");
+    let mut command = cargo(["build", "--release", "--quiet"]);
+    command.args(["--target", TRIPLE, "--package", package, "--bin", binary, "--target-dir"]);
+    command.arg(&target).env_remove("CARGO_ENCODED_RUSTFLAGS");
+    command.env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    crate::process::run(&mut command)?;
+    Ok(target.join(TRIPLE).join("release").join(binary))
+}

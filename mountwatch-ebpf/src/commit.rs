@@ -5,11 +5,12 @@ use aya_ebpf::{
     macros::{fentry, fexit},
     programs::{FEntryContext, FExitContext},
 };
-use mountwatch_common::{hook, offset, record::flag};
+use aya_log_ebpf::info;
+use mountwatch_common::{counter, hook, offset, record::flag};
 
 use crate::{
     emit,
-    maps::{STASH, hold, slot},
+    maps::{STASH, counted, hold, slot},
     pending, read,
     roots::{TAG_SINGLE, mark},
     step::walk_run,
@@ -18,7 +19,7 @@ use crate::{
 
 /// `namespace_unlock()` begins: the lock is still held for write.
 #[fentry]
-pub fn commit(_context: FEntryContext) -> i32 {
+pub fn commit(context: FEntryContext) -> i32 {
     let Some(hold) = hold() else { return 0 };
     // A move_mount(2) may have copied a peer group to its target, of which nothing else is seen.
     // SAFETY: only this very thread removes its element.
@@ -35,6 +36,15 @@ pub fn commit(_context: FEntryContext) -> i32 {
         walk.forget_seen();
         walk.roots = hold.roots;
         walk_run(slot::LOCKED);
+    }
+    if read::kernel_log() && hold.roots != 0 {
+        info!(
+            &context,
+            "{} roots walked; {} records lost, {} walks cut so far",
+            hold.roots,
+            counted(counter::RECORDS_LOST),
+            counted(counter::WALKS_CUT)
+        );
     }
     hold.roots = 0;
     hold.dirty = 0;

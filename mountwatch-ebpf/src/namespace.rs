@@ -4,6 +4,7 @@ use aya_ebpf::{
     macros::{fentry, fexit},
     programs::{FEntryContext, FExitContext},
 };
+use aya_log_ebpf::info;
 use mountwatch_common::{
     hook, offset,
     record::{NamespaceRecord, flag, kind},
@@ -76,6 +77,9 @@ pub fn namespace_born(context: FExitContext) -> i32 {
     let ns = read::argument(&context, 4);
     if flags & CLONE_NEWNS != 0 && !read::is_error(ns) {
         tell(ns, kind::NAMESPACE_BORN, hook::NAMESPACE_BORN, 0, 0);
+        if read::kernel_log() {
+            info!(&context, "mount namespace {} is born", identity(ns).inum);
+        }
     }
     0
 }
@@ -86,6 +90,9 @@ pub fn namespace_born(context: FExitContext) -> i32 {
 pub fn namespace_born_tree(context: FEntryContext) -> i32 {
     let Some(ns) = mount_namespace(read::argument(&context, 0)) else { return 0 };
     tell(ns, kind::NAMESPACE_BORN, hook::NAMESPACE_BORN, flag::TRANSACTION, 0);
+    if read::kernel_log() {
+        info!(&context, "mount namespace {} is born", identity(ns).inum);
+    }
     let root: u64 = read::member(ns, offset::NAMESPACE_ROOT);
     if let Some(hold) = hold() {
         hold.dirty = 1;
@@ -99,7 +106,7 @@ pub fn namespace_born_tree(context: FEntryContext) -> i32 {
 /// `free_mnt_ns(ns)` or `mnt_ns_tree_remove(ns)` begins.
 #[fentry]
 pub fn namespace_gone(context: FEntryContext) -> i32 {
-    gone(read::argument(&context, 0));
+    gone(&context, read::argument(&context, 0));
     0
 }
 
@@ -107,15 +114,18 @@ pub fn namespace_gone(context: FEntryContext) -> i32 {
 #[fentry]
 pub fn namespace_gone_tree(context: FEntryContext) -> i32 {
     if let Some(ns) = mount_namespace(read::argument(&context, 0)) {
-        gone(ns);
+        gone(&context, ns);
     }
     0
 }
 
 #[inline(always)]
-fn gone(ns: u64) {
+fn gone(context: &FEntryContext, ns: u64) {
     pending::remove(ns);
     tell(ns, kind::NAMESPACE_GONE, hook::NAMESPACE_GONE, 0, 0);
+    if read::kernel_log() {
+        info!(context, "mount namespace {} is gone", identity(ns).inum);
+    }
 }
 
 /// The mount namespace around a `struct ns_common`, if it is one.

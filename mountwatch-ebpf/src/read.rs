@@ -21,6 +21,10 @@ static SPANS: [u32; 2] = [0; 2];
 #[unsafe(no_mangle)]
 static NOP_IDMAP: u64 = 0;
 
+/// Whether the programs write diagnostics, set by the loader.
+#[unsafe(no_mangle)]
+static KERNEL_LOG: u32 = 0;
+
 /// Room for the members of one `struct mount`.
 pub const MOUNT_BYTES: usize = 512;
 /// Room for the members of one `struct dentry`.
@@ -39,6 +43,13 @@ pub fn offset(member: usize) -> u32 {
 pub fn nop_idmap() -> u64 {
     // SAFETY: a static; volatile as in `offset`.
     unsafe { (&raw const NOP_IDMAP).read_volatile() }
+}
+
+/// Whether the programs write diagnostics.
+#[inline(always)]
+pub fn kernel_log() -> bool {
+    // SAFETY: a static; volatile as in `offset`.
+    unsafe { (&raw const KERNEL_LOG).read_volatile() != 0 }
 }
 
 /// Reads a value; zero, and counted, if the address cannot be read.

@@ -10,6 +10,7 @@ use aya::{
     maps::{Array, HashMap, MapData, MapError, RingBuf},
     programs::{FEntry, FExit, Program, ProgramError},
 };
+use aya_log::EbpfLogger;
 use mountwatch_common::{counter, hook::Hook, limits, offset};
 
 use super::{
@@ -86,6 +87,7 @@ pub struct Hooks {
     counters: Array<MapData, u64>,
     told: HashMap<MapData, u64, [u64; 4]>,
     ring: Option<Ring>,
+    log: Option<EbpfLogger<&'static dyn log::Log>>,
     attached: Vec<Attached>,
     blind: Vec<String>,
 }
@@ -115,7 +117,10 @@ impl Hooks {
             return Err(LoadError::MissingFunction(*hook));
         }
         let mut ebpf = open(&features.offsets, config, &[])?;
+        // Without its map there are no diagnostics, which are no reason not to run.
+        let log = if config.kernel_log { EbpfLogger::init(&mut ebpf).ok() } else { None };
         let mut hooks = Self {
+            log,
             control: map(&mut ebpf, "CONTROL", Array::try_from)?,
             counters: map(&mut ebpf, "COUNTERS", Array::try_from)?,
             told: map(&mut ebpf, "TOLD", HashMap::try_from)?,
@@ -190,6 +195,14 @@ impl Hooks {
         losses(&self.ebpf, &self.counters, programs)
     }
 
+    /// Hands the programs' diagnostics to the `log` crate, if [`LoadConfig::kernel_log`] asked for
+    /// them. To be called from time to time.
+    pub fn flush_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
+    }
+
     /// Lets the kernel side forget that it told these dentries and super blocks.
     pub fn forget(&mut self, addresses: &[u64]) {
         for address in addresses {
@@ -243,6 +256,7 @@ fn open(
 ) -> Result<Ebpf, LoadError> {
     let spans = spans(offsets)?;
     let nop_idmap = fs::read_to_string(SYMBOLS_PATH).map_or(0, |symbols| nop_idmap(&symbols));
+    let kernel_log = u32::from(config.kernel_log);
     let ring_bytes = config.ring_bytes.clamp(limits::RING_BYTES_MIN, 1 << 30).next_power_of_two();
     let mut loader = EbpfLoader::new();
     for map in unused {
@@ -252,6 +266,7 @@ fn open(
         .override_global("OFFSETS", &offsets[..], true)
         .override_global("SPANS", &spans[..], true)
         .override_global("NOP_IDMAP", &nop_idmap, true)
+        .override_global("KERNEL_LOG", &kernel_log, true)
         .map_max_entries("RECORDS", ring_bytes)
         .verifier_log_level(VerifierLogLevel::STATS)
         .load(OBJECT)

@@ -116,7 +116,8 @@ pub fn differences(index: &[u8], kernel: &[u8], ordered: bool) -> Vec<Difference
     if index == kernel {
         return Vec::new();
     }
-    let ours: HashMap<u32, &[u8]> = lines(index).filter_map(|line| Some((id(line)?, line))).collect();
+    let ours: HashMap<u32, &[u8]> =
+        lines(index).filter_map(|line| Some((id(line)?, line))).collect();
     let mut found = Vec::new();
     let mut seen = HashSet::new();
     for line in lines(kernel) {
@@ -191,7 +192,7 @@ pub fn compare(tracker: &Tracker) -> Result<Verification, VerifyError> {
     let mut found = HashSet::new();
     for namespace in namespaces::all()? {
         found.insert(namespace.inode);
-        compare_one(tracker, &mut scanner, namespace, &mut result)?;
+        compare_one(tracker, &mut scanner, &namespace, &mut result)?;
     }
     // A namespace that the index has and the kernel does not.
     let snapshot = tracker.now()?;
@@ -200,7 +201,8 @@ pub fn compare(tracker: &Tracker) -> Result<Verification, VerifyError> {
             || namespaces::open(known.inode, None)?.is_some()
             || tracker.now()?.namespace_by_inode(known.inode).is_none();
         if !is_there {
-            let line = format!("mount namespace {} with {} mounts", known.inode, known.mounts.size());
+            let line =
+                format!("mount namespace {} with {} mounts", known.inode, known.mounts.size());
             result.namespaces.push(NamespaceVerification {
                 inode: known.inode,
                 task: None,
@@ -215,7 +217,7 @@ pub fn compare(tracker: &Tracker) -> Result<Verification, VerifyError> {
 fn compare_one(
     tracker: &Tracker,
     scanner: &mut Scanner,
-    namespace: namespaces::FoundNamespace,
+    namespace: &namespaces::FoundNamespace,
     result: &mut Verification,
 ) -> Result<(), VerifyError> {
     let inode = namespace.inode;
@@ -301,12 +303,14 @@ mod tests {
         let other = b"23 27 0:22 / /sys rw - sysfs sysfs rw\n";
         let both = [LINE, other].concat();
         let swapped = [other, LINE].concat();
-        assert_eq!(differences(LINE, &both, true), [Difference::Missing {
-            line: other.trim_ascii_end().to_vec()
-        }]);
-        assert_eq!(differences(&both, LINE, true), [Difference::Surplus {
-            line: other.trim_ascii_end().to_vec()
-        }]);
+        assert_eq!(
+            differences(LINE, &both, true),
+            [Difference::Missing { line: other.trim_ascii_end().to_vec() }]
+        );
+        assert_eq!(
+            differences(&both, LINE, true),
+            [Difference::Surplus { line: other.trim_ascii_end().to_vec() }]
+        );
         assert_eq!(differences(&both, &swapped, true), [Difference::Order]);
         assert_eq!(differences(&both, &swapped, false), []);
     }

@@ -108,11 +108,7 @@ impl Tracker {
     }
 
     /// What a process or thread sees: its namespace and its root directory.
-    pub fn viewpoint_of_task(
-        &self,
-        snapshot: &Snapshot,
-        pid: u32,
-    ) -> Result<Viewpoint, ViewError> {
+    pub fn viewpoint_of_task(&self, snapshot: &Snapshot, pid: u32) -> Result<Viewpoint, ViewError> {
         let root = task::root_of(pid)?;
         let unknown = ViewError::UnknownRoot { pid, revision: snapshot.revision().0 };
         let find = |tables: &Tables| match root.unique_mount_id {

@@ -26,21 +26,21 @@ pub enum StartError {
     UnknownHook(String),
     /// The back end `hooks` alone was wanted.
     #[error("the back end hooks does not start: {0}")]
-    Hooks(#[source] LoadError),
+    Hooks(#[source] Box<LoadError>),
     /// The back end `notify` alone was wanted.
     #[error("the back end notify does not start: {0}")]
-    Notify(#[source] NotifyError),
+    Notify(#[source] Box<NotifyError>),
     /// None of them starts.
     #[error("no back end starts; hooks: {hooks}; notify: {notify}")]
     None {
         /// Why `hooks` does not.
-        hooks: LoadError,
+        hooks: Box<LoadError>,
         /// Why `notify` does not.
-        notify: NotifyError,
+        notify: Box<NotifyError>,
     },
     /// The first scan failed.
     #[error("the first scan failed: {0}")]
-    Seed(#[source] SourceError),
+    Seed(#[source] Box<SourceError>),
     /// No thread.
     #[error("no thread could be started: {0}")]
     Thread(#[source] std::io::Error),
@@ -100,14 +100,14 @@ impl Source {
     pub(super) fn start(config: &Config) -> Result<(Self, Vec<String>), StartError> {
         check(config)?;
         match config.backend {
-            BackendChoice::Hooks => Ok((
-                Self::Hooks(Box::new(HookSource::start(config).map_err(StartError::Hooks)?)),
-                Vec::new(),
-            )),
-            BackendChoice::Notify => Ok((
-                Self::Notify(Box::new(start_notify(config).map_err(StartError::Notify)?)),
-                Vec::new(),
-            )),
+            BackendChoice::Hooks => match HookSource::start(config) {
+                Ok(source) => Ok((Self::Hooks(Box::new(source)), Vec::new())),
+                Err(error) => Err(StartError::Hooks(Box::new(error))),
+            },
+            BackendChoice::Notify => match start_notify(config) {
+                Ok(source) => Ok((Self::Notify(Box::new(source)), Vec::new())),
+                Err(error) => Err(StartError::Notify(Box::new(error))),
+            },
             BackendChoice::Auto => match HookSource::start(config) {
                 Ok(source) => Ok((Self::Hooks(Box::new(source)), Vec::new())),
                 Err(hooks) => match start_notify(config) {
@@ -115,7 +115,9 @@ impl Source {
                         Self::Notify(Box::new(source)),
                         vec![format!("the back end hooks does not start: {hooks}")],
                     )),
-                    Err(notify) => Err(StartError::None { hooks, notify }),
+                    Err(notify) => {
+                        Err(StartError::None { hooks: Box::new(hooks), notify: Box::new(notify) })
+                    }
                 },
             },
         }
@@ -252,7 +254,7 @@ fn start_notify(config: &Config) -> Result<Notify, NotifyError> {
 
 fn check(config: &Config) -> Result<(), StartError> {
     let bytes = config.ring_bytes;
-    if !bytes.is_power_of_two() || bytes < limits::RING_BYTES_MIN || bytes > 1 << 30 {
+    if !bytes.is_power_of_two() || !(limits::RING_BYTES_MIN..=1 << 30).contains(&bytes) {
         return Err(StartError::RingBytes(bytes));
     }
     for name in &config.without_hooks {

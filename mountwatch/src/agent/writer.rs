@@ -97,19 +97,15 @@ impl Writer {
             numbers: Numbers::default(),
             ring_bytes: config.ring_bytes,
         };
-        writer.scan_all().map_err(StartError::Seed)?;
-        writer.step().map_err(StartError::Seed)?;
+        let seeded = writer.scan_all().and_then(|()| writer.step());
+        seeded.map_err(|error| StartError::Seed(Box::new(error)))?;
         writer.numbers.rescans = 0;
         Ok(writer)
     }
 
     async fn serve(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> String {
-        let wakers: Result<Vec<_>, _> = self
-            .source
-            .descriptors()
-            .into_iter()
-            .map(sys_wait::readable)
-            .collect();
+        let wakers: Result<Vec<_>, _> =
+            self.source.descriptors().into_iter().map(sys_wait::readable).collect();
         let wakers = match wakers {
             Ok(wakers) => wakers,
             Err(error) => return format!("the event loop refused a descriptor: {error}"),
@@ -321,11 +317,7 @@ impl Writer {
         Ok(())
     }
 
-    fn scan_fd(
-        &mut self,
-        inode: NamespaceInode,
-        fd: OwnedFd,
-    ) -> Result<(), SourceError> {
+    fn scan_fd(&mut self, inode: NamespaceInode, fd: OwnedFd) -> Result<(), SourceError> {
         let Source::Hooks(_) = &self.source else { return Ok(()) };
         self.numbers.rescans += 1;
         let mark: ScanMark = self.state.begin_scan();

@@ -40,7 +40,7 @@ pub use look::{LookError, options_of};
 
 use calls::{Callers, tid_of};
 use hashbrown::HashSet;
-use mountwatch_common::record::{CallRecord, flag};
+use mountwatch_common::record::CallRecord;
 use mountwatch_common::{counter, hook, limits};
 use queue::Notification;
 use std::fs::File;
@@ -69,13 +69,19 @@ impl Default for NotifyConfig {
 #[derive(Debug, Error)]
 pub enum NotifyError {
     /// A kernel before 6.15.
-    #[error("this kernel has no mount notifications (fanotify says {0}); they need Linux 6.15 or later with CONFIG_FANOTIFY")]
+    #[error(
+        "this kernel has no mount notifications (fanotify says {0}); they need Linux 6.15 or later with CONFIG_FANOTIFY"
+    )]
     TooOld(#[source] io::Error),
     /// Not root.
-    #[error("mount notifications are refused: {0}; run as root, or with CAP_SYS_ADMIN in the initial user namespace")]
+    #[error(
+        "mount notifications are refused: {0}; run as root, or with CAP_SYS_ADMIN in the initial user namespace"
+    )]
     NotPermitted(#[source] io::Error),
     /// Too many queues.
-    #[error("no queue for mount notifications is left: {0}; end another user of fanotify, or raise fs.fanotify.max_user_groups")]
+    #[error(
+        "no queue for mount notifications is left: {0}; end another user of fanotify, or raise fs.fanotify.max_user_groups"
+    )]
     Queues(#[source] io::Error),
     /// Something else about the queue.
     #[error("cannot make a queue for mount notifications: {0}")]
@@ -125,6 +131,8 @@ pub struct Notify {
     overflows: u64,
     undecoded: u64,
     losses: u64,
+    /// When the last drain began.
+    drained_ns: u64,
 }
 
 /// What the records of one drain ask for.
@@ -169,6 +177,7 @@ impl Notify {
             overflows: 0,
             undecoded: 0,
             losses: 0,
+            drained_ns: 0,
         };
         let mut result = Ok(());
         namespaces::each(|found| {
@@ -184,7 +193,8 @@ impl Notify {
             .map_err(|io_error| NotifyError::Mark { inode: found.inode, io_error })
     }
 
-    /// Lists one namespace, or all of them, and says which were found.
+    /// Lists one namespace, or all of them, and says which were found. All of them: everything is
+    /// told anew, so that the index may start from nothing.
     pub fn scan(
         &mut self,
         inode: Option<NamespaceInode>,
@@ -203,6 +213,7 @@ impl Notify {
                 listed.push(inode);
             }
         } else {
+            self.teller.dentries.tell_all(&mut |event| out.push(Event::Dentry(origin, event)));
             let mut result = Ok(());
             let mut all = Vec::new();
             // A namespace is listed while it is open, so that it cannot die in the middle.
@@ -227,7 +238,6 @@ impl Notify {
             }
         }
         self.teller.follow_up(origin, out)?;
-        self.teller.table.drop_unused_supers();
         Ok(listed)
     }
 
@@ -283,10 +293,10 @@ impl Notify {
             self.teller.look_again(&keys, origin, out)?;
             self.commit(origin, begin, out)?;
         }
-        self.teller.table.drop_unused_supers();
         let losses = self.count_losses();
         drained.lost |= losses > self.losses;
         self.losses = losses;
+        self.drained_ns = now_ns;
         Ok(drained)
     }
 
@@ -296,12 +306,9 @@ impl Notify {
         let mut asked = Asked::default();
         let goal = self.ring.produced();
         while self.ring.consumed() < goal {
-            let decoded = match self.ring.next() {
-                Some(bytes) => record::decode(&bytes),
-                None => {
-                    std::thread::yield_now();
-                    continue;
-                }
+            let Some(decoded) = self.ring.next().map(|bytes| record::decode(&bytes)) else {
+                std::thread::yield_now();
+                continue;
             };
             match decoded {
                 Ok(Record::Call(call)) => self.called(&call, &mut asked),
@@ -356,6 +363,7 @@ impl Notify {
         out: &mut Vec<Event>,
         drained: &mut Drained,
     ) -> Result<(), NotifyError> {
+        log::trace!("{birth:?}");
         if self.teller.table.namespace(NamespaceKey(birth.id)).is_some() {
             return Ok(());
         }
@@ -419,6 +427,7 @@ impl Notify {
         let mut lost = false;
         let mut change: Option<(Origin, usize)> = None;
         for notification in notifications {
+            log::trace!("{notification:?}");
             let Notification::Mount { id, is_attached, is_detached, tid } = *notification else {
                 self.overflows += 1;
                 lost = true;
@@ -431,18 +440,20 @@ impl Notify {
                     if let Some((origin, begin)) = other {
                         self.commit(origin, begin, out)?;
                     }
-                    let time = self.callers.latest(tid).map_or(now_ns, |call| {
-                        if call.header.flags & flag::EXIT == 0 { now_ns } else { call.header.ktime_ns }
-                    });
-                    *change.insert((self.callers.origin(tid, time), out.len()))
+                    // A notification has no time; a call that the thread made since the last
+                    // drain has one.
+                    let call = self.callers.latest(tid).map(|call| call.header.ktime_ns);
+                    let ktime_ns = call.filter(|at| *at >= self.drained_ns).unwrap_or(now_ns);
+                    *change.insert((self.callers.origin(tid, ktime_ns), out.len()))
                 }
             };
             let key = MountKey(id.0);
             if is_attached {
                 let hint = self.callers.latest(tid).map(|call| NamespaceKey(call.ns_id));
                 self.teller.notified(key, hint, is_detached, origin, out)?;
-            } else if !self.teller.gone(key, origin, out) {
-                self.teller.counters.short_lived += 1;
+            } else {
+                // Not known: it left with its namespace, or was never seen.
+                self.teller.gone(key, origin, out);
             }
         }
         if let Some((origin, begin)) = change {
@@ -468,8 +479,7 @@ impl Notify {
             let origin = self.callers.origin(tid, ktime_ns);
             let begin = out.len();
             let keys = self.teller.table.members(namespace);
-            let changed =
-                self.teller.tell(&keys, namespace, Tell::Changes, origin, out)?;
+            let changed = self.teller.tell(&keys, namespace, Tell::Changes, origin, out)?;
             self.commit(origin, begin, out)?;
             if changed == 0 {
                 unexplained = Some(origin);
@@ -500,7 +510,8 @@ impl Notify {
         Ok(())
     }
 
-    /// The index does not need a dentry any more; it will be told again when a mount needs it.
+    /// The index does not need a dentry any more: it will be told again, by another key, when a
+    /// mount needs it. To be called before the next [`Self::drain`] or [`Self::scan`].
     pub fn forget(&mut self, key: DentryKey) {
         self.teller.dentries.forget(key);
     }

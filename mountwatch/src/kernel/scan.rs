@@ -33,7 +33,9 @@ pub enum ScanError {
     #[error("cannot prepare to scan mount namespaces: {0}; mount /proc, and run as root")]
     Prepare(#[source] io::Error),
     /// The namespace cannot be entered.
-    #[error("cannot enter a mount namespace: {0}; run as root, or with CAP_SYS_ADMIN and CAP_SYS_CHROOT")]
+    #[error(
+        "cannot enter a mount namespace: {0}; run as root, or with CAP_SYS_ADMIN and CAP_SYS_CHROOT"
+    )]
     Enter(#[source] io::Error),
     /// Our own cannot be entered again.
     #[error("cannot go back into the own mount namespace: {0}")]

@@ -1,5 +1,5 @@
 //! System calls of the mount world that no safe wrapper has: statmount(2), listmount(2),
-//! fanotify(7) on mount namespaces, ioctl_nsfs(2), setns(2).
+//! fanotify(7) on mount namespaces, `ioctl_nsfs(2)`, setns(2).
 //!
 //! Thin: arguments in, bytes and numbers out. What a mount that is gone answers (`ENOENT`) is a
 //! value, not an error.
@@ -89,13 +89,7 @@ pub(crate) fn listmount(unique_id: u64, namespace_id: u64) -> io::Result<Option<
         // SAFETY: the request is a live structure of the size that it says, and the kernel writes
         // no more than `room.len()` numbers.
         let result = unsafe {
-            libc::syscall(
-                SYS_LISTMOUNT,
-                &raw const request,
-                room.as_mut_ptr(),
-                room.len(),
-                0u32,
-            )
+            libc::syscall(SYS_LISTMOUNT, &raw const request, room.as_mut_ptr(), room.len(), 0u32)
         };
         let Ok(count) = usize::try_from(result) else {
             let error = io::Error::last_os_error();
@@ -162,7 +156,7 @@ pub(crate) fn fanotify_mark(queue: &File, namespace: BorrowedFd<'_>) -> io::Resu
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-// ioctl_nsfs(2): `_IOR(0xb7, 5, __u64)`, and `_IOR(0xb7, 11 and 12, struct mnt_ns_info)`.
+// `ioctl_nsfs(2)`: `_IOR(0xb7, 5, __u64)`, and `_IOR(0xb7, 11 and 12, struct mnt_ns_info)`.
 const NS_GET_MNTNS_ID: u32 = 0x8008_b705;
 const NS_MNT_GET_NEXT: u32 = 0x8010_b70b;
 const NS_MNT_GET_PREV: u32 = 0x8010_b70c;
@@ -179,8 +173,7 @@ struct NamespaceInfo {
 pub(crate) fn namespace_id(namespace: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     let mut id = 0u64;
     // SAFETY: the kernel writes one number of 64 bits.
-    let result =
-        unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_MNTNS_ID.into(), &raw mut id) };
+    let result = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_MNTNS_ID.into(), &raw mut id) };
     if result >= 0 {
         return Ok(Some(id));
     }

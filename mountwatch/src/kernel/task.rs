@@ -36,7 +36,9 @@ pub enum TaskError {
         io_error: io::Error,
     },
     /// A kernel before 5.8.
-    #[error("the kernel does not say on which mount the root directory of process {0} is; mountwatch needs 5.8 or later for this")]
+    #[error(
+        "the kernel does not say on which mount the root directory of process {0} is; mountwatch needs 5.8 or later for this"
+    )]
     NoMountId(u32),
 }
 
@@ -91,7 +93,9 @@ pub fn root_of(pid: u32) -> Result<TaskRoot, TaskError> {
         .map_err(fail("read the path of the root directory"))?;
     Ok(TaskRoot {
         namespace: NamespaceInode(
-            u32::try_from(inode).map_err(io::Error::other).map_err(fail("open the mount namespace"))?,
+            u32::try_from(inode)
+                .map_err(io::Error::other)
+                .map_err(fail("open the mount namespace"))?,
         ),
         namespace_id: sys::namespace_id(namespace.as_fd())
             .map_err(fail("ask for the mount namespace"))?

@@ -48,6 +48,7 @@ pub enum Event {
 }
 
 /// The state of a mount.
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent fact")]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MountEvent {
     /// The mount.

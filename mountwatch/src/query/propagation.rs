@@ -14,9 +14,9 @@ impl Tables {
         // A chain of masters has no loop; the count guards a broken one.
         for _ in 0..self.namespaces_depth_max() {
             let id = group?;
-            let is_visible = self.group_members(id).any(|peer| {
-                peer.namespace == mount.namespace && self.is_reachable(peer, from)
-            });
+            let is_visible = self
+                .group_members(id)
+                .any(|peer| peer.namespace == mount.namespace && self.is_reachable(peer, from));
             if is_visible {
                 return (id != master).then_some(id);
             }

@@ -2,7 +2,8 @@
 
 use super::{Need, State};
 use crate::model::{
-    CommitEvent, DETACHED, Event, Mount, MountEvent, MountKey, Namespace, NamespaceKey, Origin, Task,
+    CommitEvent, DETACHED, Event, Mount, MountEvent, MountKey, Namespace, NamespaceKey, Origin,
+    Task,
 };
 use std::sync::Arc;
 

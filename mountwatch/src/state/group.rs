@@ -22,7 +22,7 @@ impl Dying {
     fn heir(&self, group: PeerGroupId) -> Option<PeerGroupId> {
         let mut heir = Some(group);
         for _ in 0..=self.dead.len() {
-            let Some(group) = heir else { return None };
+            let group = heir?;
             match self.dead.iter().find(|(dead, _)| *dead == group) {
                 Some((_, master)) => heir = *master,
                 None => return heir,

@@ -115,15 +115,11 @@ impl State {
             return None;
         }
         let touched = std::mem::take(&mut self.touched);
-        let changes =
-            if self.revision.0 == 0 { Vec::new() } else { self.changes(touched, &tasks) };
+        let changes = if self.revision.0 == 0 { Vec::new() } else { self.changes(touched, &tasks) };
         self.dropped.clear();
         self.revision.0 += 1;
         let transaction = Transaction { revision: self.revision, changes };
-        Some(Published {
-            snapshot: Arc::new(self.snapshot()),
-            transaction: Arc::new(transaction),
-        })
+        Some(Published { snapshot: Arc::new(self.snapshot()), transaction: Arc::new(transaction) })
     }
 
     /// Changes are open that no COMMIT ended for too long, because its hook is not there or did not
@@ -147,9 +143,7 @@ impl State {
 
     /// The least that is known of any namespace.
     pub fn coverage(&self) -> Coverage {
-        if !self.seeded
-            || self.tables.namespaces().any(|known| known.coverage == Coverage::Stale)
-        {
+        if !self.seeded || self.tables.namespaces().any(|known| known.coverage == Coverage::Stale) {
             return Coverage::Stale;
         }
         self.coverage_of_new(true)

@@ -80,7 +80,8 @@ impl State {
     /// told.
     pub fn reset(&mut self) {
         let keys: Vec<_> = self.tables.mounts().map(|mount| mount.key).collect();
-        let before: Vec<_> = keys.iter().filter_map(|key| self.tables.mount(*key).cloned()).collect();
+        let before: Vec<_> =
+            keys.iter().filter_map(|key| self.tables.mount(*key).cloned()).collect();
         let mut fresh = Self::new(std::mem::take(&mut self.blind));
         fresh.revision = self.revision;
         fresh.counters = self.counters;
@@ -106,11 +107,5 @@ impl State {
     }
 }
 
-const SCAN: Origin = Origin {
-    hook: hook::SCAN,
-    in_transaction: false,
-    scan: true,
-    ktime_ns: 0,
-    pid: 0,
-    tid: 0,
-};
+const SCAN: Origin =
+    Origin { hook: hook::SCAN, in_transaction: false, scan: true, ktime_ns: 0, pid: 0, tid: 0 };

@@ -1,9 +1,7 @@
 //! The rules about super blocks.
 
 use super::{Retired, State};
-use crate::model::{
-    Bytes, Mount, MountEvent, MountKey, Origin, SuperBlock, SuperEvent, SuperKey,
-};
+use crate::model::{Bytes, Mount, MountEvent, MountKey, Origin, SuperBlock, SuperEvent, SuperKey};
 use mountwatch_common::hook;
 use std::sync::Arc;
 
@@ -24,8 +22,7 @@ impl State {
         // Other options by another name of the same instance are the same options; those of an
         // instance that went away are not, even at the same address with the same device.
         let keeps = same_instance && !event.options_stale;
-        let options =
-            event.options.or_else(|| before.as_ref().filter(|_| keeps)?.options.clone());
+        let options = event.options.or_else(|| before.as_ref().filter(|_| keeps)?.options.clone());
         let super_block = SuperBlock {
             key: event.key,
             device: event.device,

@@ -303,7 +303,11 @@ impl Tables {
     }
 }
 
-fn insert<K: Copy + Eq + std::hash::Hash>(map: &mut Map<K, Set<MountKey>>, key: K, member: MountKey) {
+fn insert<K: Copy + Eq + std::hash::Hash>(
+    map: &mut Map<K, Set<MountKey>>,
+    key: K,
+    member: MountKey,
+) {
     if let Some(set) = map.get_mut(&key) {
         set.insert_mut(member);
     } else {
@@ -313,7 +317,11 @@ fn insert<K: Copy + Eq + std::hash::Hash>(map: &mut Map<K, Set<MountKey>>, key: 
     }
 }
 
-fn remove<K: Copy + Eq + std::hash::Hash>(map: &mut Map<K, Set<MountKey>>, key: K, member: MountKey) {
+fn remove<K: Copy + Eq + std::hash::Hash>(
+    map: &mut Map<K, Set<MountKey>>,
+    key: K,
+    member: MountKey,
+) {
     let Some(set) = map.get_mut(&key) else { return };
     set.remove_mut(&member);
     if set.is_empty() {

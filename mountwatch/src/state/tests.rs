@@ -112,7 +112,7 @@ fn a_transaction_is_seen_whole_or_not_at_all() {
     state.apply(commit(locked(hook::COMMIT)));
     let published = state.publish().expect("it ended");
     assert_eq!(words(&published), ["attach", "attach"]);
-    let task = published.transaction.changes[0].task.as_ref().expect("who");
+    let task = published.transaction.changes.first().unwrap().task.as_ref().expect("who");
     assert_eq!((task.pid, &task.comm[..]), (10, &b"mount"[..]));
     assert_eq!(state.violations(), Vec::<String>::new());
 }
@@ -181,12 +181,9 @@ fn slaves_of_a_dead_group_get_its_master_through_a_chain() {
     state.publish().unwrap();
     // 3 and 4 leave together: groups 2 and 3 die, and their slave becomes one of group 1.
     for (key, group) in [(4, 3), (3, 2)] {
-        let dead = GroupDeadEvent {
-            mount: MountKey(key),
-            group: PeerGroupId(group),
-            master: None,
-        };
-        state.apply(Event::MountGone(locked(hook::BULK_PRIVATE), Box::new(mount(key, 1, 100, 101))));
+        let dead = GroupDeadEvent { mount: MountKey(key), group: PeerGroupId(group), master: None };
+        state
+            .apply(Event::MountGone(locked(hook::BULK_PRIVATE), Box::new(mount(key, 1, 100, 101))));
         state.apply(Event::GroupDead(locked(hook::GROUP_DEAD), dead));
     }
     state.apply(commit(locked(hook::COMMIT)));
@@ -367,7 +364,9 @@ fn a_panic_is_healed_by_a_scan_and_told_as_changes() {
     state.end_scan_of_all(mark, &[INODE]);
     let published = state.publish().unwrap();
     assert_eq!(words(&published), ["detach"]);
-    let ChangeKind::Detach { mount } = &published.transaction.changes[0].kind else { panic!() };
+    let ChangeKind::Detach { mount } = &published.transaction.changes.first().unwrap().kind else {
+        panic!("no detach")
+    };
     assert_eq!(mount.key, MountKey(2));
 }
 

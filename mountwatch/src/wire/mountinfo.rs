@@ -4,7 +4,7 @@ use crate::model::Device;
 use thiserror::Error;
 
 /// Characters that the kernel escapes in a root and in a mountpoint: `show_mountinfo` in
-/// fs/proc_namespace.c.
+/// `fs/proc_namespace.c`.
 const ESCAPED_IN_PATHS: &[u8] = b" \t\n\\";
 /// Characters that it escapes in a type and in a source: `mangle` there.
 const ESCAPED_IN_WORDS: &[u8] = b" \t\n\\#";
@@ -59,7 +59,7 @@ impl Line {
 }
 
 /// The last field of a line without `rw` or `ro` and without the flags that the kernel puts before
-/// the file system's own options (`show_sb_opts` in fs/proc_namespace.c).
+/// the file system's own options (`show_sb_opts` in `fs/proc_namespace.c`).
 pub fn file_system_options(field: &[u8]) -> &[u8] {
     let mut rest = field;
     for flags in [&[&b"rw"[..], b"ro"][..], &[b"sync"], &[b"dirsync"], &[b"mand"], &[b"lazytime"]] {
@@ -84,8 +84,7 @@ pub fn parse(line: &[u8]) -> Result<Line, MountinfoError> {
     let root = unescape(next("root")?);
     let mountpoint = unescape(next("mountpoint")?);
     let options = next("mount options")?.to_vec();
-    let mut parsed =
-        Line { id, parent_id, device, root, mountpoint, options, ..Line::default() };
+    let mut parsed = Line { id, parent_id, device, root, mountpoint, options, ..Line::default() };
     loop {
         let field = next("separator")?;
         if field == b"-" {
@@ -206,7 +205,10 @@ mod tests {
         assert_eq!((line.id, line.parent_id), (36, 35));
         assert_eq!(line.device, Device::new(98, 0));
         assert_eq!(line.mountpoint, b"/mnt 2");
-        assert_eq!((line.peer_group, line.master, line.propagate_from), (Some(7), Some(1), Some(5)));
+        assert_eq!(
+            (line.peer_group, line.master, line.propagate_from),
+            (Some(7), Some(1), Some(5))
+        );
         assert!(line.is_unbindable);
         assert_eq!(line.source, b"/dev/r#oot");
         assert_eq!(line.file_system_options(), b"errors=continue");

@@ -193,7 +193,9 @@ mod tests {
 
     fn answer() -> Vec<u8> {
         let mut bytes = vec![0; FIXED_BYTES];
-        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+        let mut put = |at: usize, value: &[u8]| {
+            bytes.splice(at..at + value.len(), value.iter().copied());
+        };
         put(8, &(mask::MNT_BASIC | mask::MNT_POINT | mask::MNT_ROOT).to_ne_bytes());
         put(16, &8u32.to_ne_bytes());
         put(20, &1u32.to_ne_bytes());
@@ -240,9 +242,9 @@ mod tests {
             offsets in proptest::collection::vec(0u32..64, 8),
         ) {
             let mut bytes = answer();
-            bytes[8..16].copy_from_slice(&given.to_ne_bytes());
+            bytes.splice(8..16, given.to_ne_bytes());
             for (at, offset) in [4, 36, 104, 108, 120, 124].into_iter().zip(offsets) {
-                bytes[at..at + 4].copy_from_slice(&offset.to_ne_bytes());
+                bytes.splice(at..at + 4, offset.to_ne_bytes());
             }
             let _ = parse(&bytes);
         }

@@ -18,12 +18,12 @@ const MS_PROPAGATION: u64 = 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20;
 /// An old caller may put this into the upper half of the flags of mount(2).
 const MS_MAGIC: u64 = 0xc0ed_0000;
 const MS_MAGIC_MASK: u64 = 0xffff_0000;
-const MOVE_MOUNT_SET_GROUP: u64 = 0x200;
+const MOVE_MOUNT_SET_GROUP: u64 = 0x100;
 const OPEN_TREE_CLONE: u64 = 1 << 0;
 const OPEN_TREE_NAMESPACE: u64 = 1 << 1;
 const FSMOUNT_NAMESPACE: u64 = 1 << 1;
 const FSCONFIG_CMD_RECONFIGURE: u64 = 7;
-/// open_tree_attr(2), since 6.15, on all architectures.
+/// `open_tree_attr(2)`, since 6.15, on all architectures.
 const SYS_OPEN_TREE_ATTR: i64 = 467;
 
 /// What a call that returned did and no notification says.
@@ -55,7 +55,8 @@ impl Callers {
         {
             args = begin.args;
         }
-        let effect = if is_exit && call.ret >= 0 { effect(call.call, args) } else { Effect::default() };
+        let effect =
+            if is_exit && call.ret >= 0 { effect(call.call, args) } else { Effect::default() };
         if self.latest.len() >= CALLERS_MAX {
             self.forget_oldest();
         }
@@ -113,7 +114,6 @@ pub(super) fn tid_of(call: &CallRecord) -> u32 {
     call.header.pid_tgid as u32
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the upper half is the process")]
 fn pid_of(call: &CallRecord) -> u32 {
     (call.header.pid_tgid >> 32) as u32
 }

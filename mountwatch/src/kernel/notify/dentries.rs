@@ -28,11 +28,6 @@ enum Place {
 }
 
 impl Dentries {
-    /// How many are known.
-    pub(super) fn len(&self) -> usize {
-        self.keys.len()
-    }
-
     /// The dentry of a root field: a path in the file system, or a text of its own.
     pub(super) fn root(
         &mut self,
@@ -73,9 +68,12 @@ impl Dentries {
         }
     }
 
-    /// The index has forgotten everything, or may have.
+    /// Tells all of them anew: whoever scans everything may have lost everything.
     pub(super) fn tell_all(&self, told: &mut impl FnMut(DentryEvent)) {
-        for (key, place) in &self.places {
+        let mut places: Vec<_> = self.places.iter().collect();
+        // A parent has a lower key than its children.
+        places.sort_unstable_by_key(|(key, _)| **key);
+        for (key, place) in places {
             told(event(*key, place));
         }
     }
@@ -202,7 +200,7 @@ mod tests {
                 let key = dentries.root(DEVICE, field, &mut |event| told.push(event));
                 dentries.below(key, field, &mut |event| told.push(event));
             }
-            prop_assert_eq!(told.len(), dentries.len());
+            prop_assert_eq!(told.len(), dentries.keys.len());
             // A parent is told before its children.
             for (index, event) in told.iter().enumerate() {
                 prop_assert!(told.iter().take(index + 1).any(|before| before.key == event.parent));

@@ -33,19 +33,19 @@ pub enum LookError {
 
 /// Looks, with a buffer that is used again.
 #[derive(Debug, Default)]
-pub struct Look {
+pub(super) struct Look {
     buffer: Vec<u8>,
     looks: u64,
 }
 
 impl Look {
     /// Looks so far.
-    pub fn looks(&self) -> u64 {
+    pub(super) fn looks(&self) -> u64 {
         self.looks
     }
 
     /// One mount of one namespace; `None` if it is not there.
-    pub fn stat(
+    pub(super) fn stat(
         &mut self,
         id: UniqueMountId,
         namespace: NamespaceId,
@@ -54,25 +54,27 @@ impl Look {
     }
 
     /// Whether the mount is in that namespace.
-    pub fn is_in(&mut self, id: UniqueMountId, namespace: NamespaceId) -> Result<bool, LookError> {
+    pub(super) fn is_in(
+        &mut self,
+        id: UniqueMountId,
+        namespace: NamespaceId,
+    ) -> Result<bool, LookError> {
         Ok(self.ask(id.0, namespace.0, mask::MNT_BASIC)?.is_some())
     }
 
-    fn ask(
-        &mut self,
-        id: u64,
-        namespace: u64,
-        mask: u64,
-    ) -> Result<Option<Statmount>, LookError> {
+    fn ask(&mut self, id: u64, namespace: u64, mask: u64) -> Result<Option<Statmount>, LookError> {
         self.looks += 1;
-        let found = sys::statmount(id, namespace, mask, &mut self.buffer)
-            .map_err(LookError::Statmount)?;
+        let found =
+            sys::statmount(id, namespace, mask, &mut self.buffer).map_err(LookError::Statmount)?;
         found.map(|()| statmount::parse(&self.buffer)).transpose().map_err(LookError::from)
     }
 
     /// The mount below which all others of a namespace are (`mnt_namespace.root`); `None` if the
     /// namespace is gone. The kernel does not list it, but it is the end of each way up.
-    pub fn root(&mut self, namespace: NamespaceId) -> Result<Option<UniqueMountId>, LookError> {
+    pub(super) fn root(
+        &mut self,
+        namespace: NamespaceId,
+    ) -> Result<Option<UniqueMountId>, LookError> {
         let listed = sys::listmount(sys::LISTMOUNT_ROOT, namespace.0)
             .map_err(LookError::Listmount)?
             .unwrap_or_default();
@@ -90,7 +92,7 @@ impl Look {
     }
 
     /// All mounts below one; `None` if it is gone.
-    pub fn below(
+    pub(super) fn below(
         &mut self,
         id: UniqueMountId,
         namespace: NamespaceId,
@@ -103,10 +105,7 @@ impl Look {
 
 /// Options of a mount's super block as mountinfo(5) shows them, without its flags. `Ok(None)`: the
 /// mount is gone, or this kernel does not give them (before 6.11).
-pub fn options_of(
-    id: UniqueMountId,
-    namespace: NamespaceId,
-) -> Result<Option<Vec<u8>>, LookError> {
+pub fn options_of(id: UniqueMountId, namespace: NamespaceId) -> Result<Option<Vec<u8>>, LookError> {
     let mut buffer = Vec::new();
     let found = sys::statmount(id.0, namespace.0, mask::MNT_OPTS | mask::MNT_NS_ID, &mut buffer);
     match found {

@@ -134,7 +134,7 @@ mod tests {
     fn an_overflow_has_no_mount() {
         let mut bytes = event(sys::FAN_Q_OVERFLOW, 0, 0);
         bytes.truncate(24);
-        bytes[..4].copy_from_slice(&24u32.to_ne_bytes());
+        bytes.splice(..4, 24u32.to_ne_bytes());
         let mut out = Vec::new();
         parse(&bytes, &mut out);
         assert_eq!(out, [Notification::Overflow]);

@@ -38,13 +38,9 @@ impl Table {
         self.mounts.get(&key)
     }
 
-    pub(super) fn mount_count(&self) -> usize {
-        self.mounts.len()
-    }
-
     /// Puts a mount and gives what was known of it.
     pub(super) fn put_mount(&mut self, event: MountEvent) -> Option<MountEvent> {
-        let before = self.take_mount(event.key);
+        let before = self.unlink(event.key);
         let key = event.key;
         self.places.insert((event.parent, event.mountpoint, key));
         if let Some(namespace) = event.namespace {
@@ -60,8 +56,17 @@ impl Table {
         before
     }
 
-    /// Takes a mount out. Its super block stays, see [`Self::drop_unused_supers`].
+    /// Takes a mount out, with its super block if no other mount shows it: the next super block
+    /// of that device is another one, and the index forgets the options at the same moment.
     pub(super) fn take_mount(&mut self, key: MountKey) -> Option<MountEvent> {
+        let event = self.unlink(key)?;
+        if self.supers.get(&event.device).is_some_and(|(_, mounts)| mounts.is_empty()) {
+            self.supers.remove(&event.device);
+        }
+        Some(event)
+    }
+
+    fn unlink(&mut self, key: MountKey) -> Option<MountEvent> {
         let event = self.mounts.remove(&key)?;
         self.places.remove(&(event.parent, event.mountpoint, key));
         if let Some(namespace) = event.namespace {
@@ -95,7 +100,10 @@ impl Table {
 
     /// The mounts of a namespace.
     pub(super) fn members(&self, namespace: NamespaceKey) -> Vec<MountKey> {
-        self.members.range((namespace, FIRST)..=(namespace, LAST)).map(|(_, mount)| *mount).collect()
+        self.members
+            .range((namespace, FIRST)..=(namespace, LAST))
+            .map(|(_, mount)| *mount)
+            .collect()
     }
 
     /// The slaves of a peer group.
@@ -103,20 +111,13 @@ impl Table {
         self.slaves.range((group, FIRST)..=(group, LAST)).map(|(_, mount)| *mount).collect()
     }
 
-    /// Puts a super block; `true` if it was not known as it is now.
+    /// Puts a super block and gives what was known of it.
     pub(super) fn put_super(&mut self, event: &SuperEvent) -> Option<SuperEvent> {
-        match self.supers.get_mut(&event.device) {
-            Some((known, _)) => Some(std::mem::replace(known, event.clone())),
-            None => {
-                self.supers.insert(event.device, (event.clone(), BTreeSet::new()));
-                None
-            }
+        if let Some((known, _)) = self.supers.get_mut(&event.device) {
+            return Some(std::mem::replace(known, event.clone()));
         }
-    }
-
-    /// Lets go of super blocks that no mount shows: the next one of that device is another one.
-    pub(super) fn drop_unused_supers(&mut self) {
-        self.supers.retain(|_, (_, mounts)| !mounts.is_empty());
+        self.supers.insert(event.device, (event.clone(), BTreeSet::new()));
+        None
     }
 
     /// One mount of each super block.

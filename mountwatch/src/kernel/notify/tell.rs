@@ -1,8 +1,8 @@
 //! From a look at a mount to the events that tell it.
 
 use super::dentries::{self, Dentries};
-use super::table::{Marked, Table, outwards};
 use super::look::{Look, LookError};
+use super::table::{Marked, Table, outwards};
 use crate::model::{
     Bytes, DentryEvent, DentryKey, Event, MountEvent, MountId, MountKey, NamespaceEvent,
     NamespaceId, NamespaceInode, NamespaceKey, Origin, PeerGroupId, SuperEvent, SuperKey,
@@ -315,7 +315,8 @@ impl Teller {
     ) -> Result<Option<NamespaceKey>, LookError> {
         let known = self.table.mount(key).and_then(|mount| mount.namespace);
         let id = UniqueMountId(key.0);
-        for likely in [known, hint.filter(|hint| Some(*hint) != known)].into_iter().flatten() {
+        let hint = hint.filter(|hint| known.is_none() && self.table.namespace(*hint).is_some());
+        for likely in [known, hint].into_iter().flatten() {
             if self.look.is_in(id, NamespaceId(likely.0))? {
                 return Ok(Some(likely));
             }

@@ -1,0 +1,278 @@
+//! Tests of mountwatch on the kernel that runs: scenarios and random programs of mount operations,
+//! after each step of which the index has to be what the kernel says, and checks of the command.
+//!
+//! Runs as root. All that it mounts is in mount namespaces of its own.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `words`, `command`, `scenario` | the language of the scenario files |
+//! | `flags`, `execute`, `task`, `sys` | commands as system calls, in processes of their own |
+//! | `mountinfo`, `visit`, `oracle` | index against kernel |
+//! | `world`, `random`, `program` | scenarios and random programs |
+//! | `cli_checks`, `watch_checks` | the command `mountwatch` |
+//! | `report`, `kernel` | results, and what may be skipped |
+
+mod cli_checks;
+mod command;
+mod execute;
+mod flags;
+mod kernel;
+mod mountinfo;
+mod oracle;
+mod program;
+mod random;
+mod report;
+mod scenario;
+mod sys;
+mod task;
+mod visit;
+mod watch_checks;
+mod words;
+mod world;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, ValueEnum};
+use kernel::Kernel;
+use mountwatch::agent::{BackendChoice, Config, Tracker};
+use oracle::{Oracle, SharedOracle};
+use report::{Report, Verdict};
+use scenario::Scenario;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{env, fs, process};
+
+/// A scenario under emulation takes some seconds.
+const SCENARIO_LIMIT: Duration = Duration::from_mins(2);
+/// What a random program may take in addition to its own length.
+const RANDOM_LIMIT: Duration = Duration::from_mins(4);
+
+/// Runs scenarios and random mount programs against the index, and checks the command.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vm-tests",
+    after_help = "Exit status: 0 all passed, 1 some failed, 2 wrong usage."
+)]
+struct Arguments {
+    /// The back end under test.
+    #[arg(long, value_enum, default_value_t = Backend::Auto)]
+    backend: Backend,
+    /// Only tests with this text in their name.
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// The seed of the random program; by default one from the clock.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// How long the random program runs.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    random_seconds: u64,
+    /// The command to check.
+    #[arg(long, value_name = "PATH", default_value = "mountwatch")]
+    mountwatch: PathBuf,
+    /// Only tests of this kind.
+    #[arg(long, value_enum)]
+    only: Option<Kind>,
+    /// List the names of the tests and what they need.
+    #[arg(long)]
+    list: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Backend {
+    Auto,
+    Hooks,
+    Notify,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    Scenarios,
+    Random,
+    Cli,
+}
+
+fn main() -> ExitCode {
+    if env::args_os().nth(1).is_some_and(|argument| argument == task::ARGUMENT) {
+        return exit_of(task::serve_process().map(|()| true));
+    }
+    exit_of(run(&Arguments::parse()))
+}
+
+fn exit_of(result: Result<bool>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("vm-tests: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool> {
+    let scenarios = scenario::all()?;
+    if arguments.list {
+        list(&scenarios);
+        return Ok(true);
+    }
+    let base = env::temp_dir().join(format!("mountwatch-tests-{}", process::id()));
+    fs::create_dir_all(&base).with_context(|| format!("cannot make {}", base.display()))?;
+    let all_passed = run_tests(arguments, scenarios, &base);
+    fs::remove_dir(&base).with_context(|| format!("cannot remove {}", base.display()))?;
+    all_passed
+}
+
+fn list(scenarios: &[Scenario]) {
+    for scenario in scenarios {
+        let needs: Vec<String> = scenario
+            .needs
+            .iter()
+            .map(|need| format!(" [{}.{} {}]", need.kernel.0, need.kernel.1, need.reason))
+            .collect();
+        let about = scenario.about.lines().next().unwrap_or_default();
+        println!("scenario {}: {about}{}", scenario.name, needs.concat());
+    }
+    for name in cli_checks::names() {
+        println!("cli {name}");
+    }
+}
+
+fn run_tests(arguments: &Arguments, scenarios: Vec<Scenario>, base: &Path) -> Result<bool> {
+    let kernel = Kernel::running()?;
+    let programs_before = sys::bpf_program_ids().unwrap_or_default();
+    let wants = |kind| arguments.only.is_none_or(|only| only == kind);
+    let is_wanted =
+        |name: &str| arguments.filter.as_ref().is_none_or(|filter| name.contains(&**filter));
+    let mut report = Report::new();
+    let mut backend = match arguments.backend {
+        Backend::Auto => None,
+        Backend::Hooks => Some("hooks"),
+        Backend::Notify => Some("notify"),
+    };
+    if wants(Kind::Scenarios) || wants(Kind::Random) {
+        let oracle = start(arguments.backend, kernel)?;
+        backend = Some(oracle.backend);
+        println!("kernel {kernel}, back end {}", oracle.backend);
+        if wants(Kind::Scenarios) {
+            for scenario in scenarios.into_iter().filter(|scenario| is_wanted(&scenario.name)) {
+                run_scenario(&mut report, scenario, &oracle, base);
+            }
+        }
+        if wants(Kind::Random) && is_wanted("random") {
+            run_random(&mut report, arguments, &oracle, base);
+        }
+        let compared = oracle.compared();
+        println!(
+            "compared {} files, {} lines, {} files equal only after a while",
+            compared.files, compared.lines, compared.late
+        );
+        drop(oracle);
+        if is_wanted("restart") {
+            run_restart(&mut report, arguments.backend, kernel, base);
+        }
+        if is_wanted("nothing_stays_loaded") {
+            let result = cli_checks::no_programs_but(&programs_before);
+            let failures = result.err().map(|error| format!("{error:#}")).into_iter().collect();
+            report.add("nothing_stays_loaded", Verdict::of(failures));
+        }
+    }
+    if wants(Kind::Cli) {
+        cli_checks::run(&mut report, &arguments.mountwatch, backend, base, &is_wanted);
+    }
+    Ok(report.finish())
+}
+
+fn start(backend: Backend, kernel: Kernel) -> Result<SharedOracle> {
+    let choice = match backend {
+        Backend::Auto => BackendChoice::Auto,
+        Backend::Hooks => BackendChoice::Hooks,
+        Backend::Notify => BackendChoice::Notify,
+    };
+    let config = Config { backend: choice, ..Config::new() };
+    let tracker = Tracker::start(&config).context("cannot start the tracker")?;
+    Ok(Arc::new(Oracle::new(tracker, kernel)?))
+}
+
+fn run_scenario(report: &mut Report, scenario: Scenario, oracle: &SharedOracle, base: &Path) {
+    let name = scenario.name.clone();
+    if let Some(need) = scenario.needs.iter().find(|need| !oracle.kernel.is_at_least(need.kernel)) {
+        let (major, minor) = need.kernel;
+        let why = format!("needs kernel {major}.{minor}, {}", need.reason);
+        return report.add(&name, Verdict::Skipped(why));
+    }
+    if let Some(blind) = scenario.blind.iter().find(|blind| blind.backend == oracle.backend) {
+        return report.add(&name, Verdict::NotClaimed(blind.reason.clone()));
+    }
+    let (oracle, base) = (Arc::clone(oracle), base.to_owned());
+    let outcome =
+        report::with_limit(SCENARIO_LIMIT, move |at| world::run(&scenario, &oracle, &base, at));
+    match outcome {
+        Ok(outcome) => {
+            report.add(&name, Verdict::of(outcome.failures));
+            for step in outcome.skipped {
+                report.note(&name, &Verdict::Skipped(step));
+            }
+            for step in outcome.not_claimed {
+                report.note(&name, &Verdict::NotClaimed(step));
+            }
+        }
+        Err(why) => report.add(&name, Verdict::Failed(vec![why])),
+    }
+}
+
+fn run_random(report: &mut Report, arguments: &Arguments, oracle: &SharedOracle, base: &Path) {
+    let seed = arguments.seed.unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        now.as_secs() % 1_000_000
+    });
+    println!("random program: seed {seed}, {} seconds", arguments.random_seconds);
+    for (name, why) in program::left_out(oracle.kernel, oracle.backend) {
+        println!("random program: without {name}: {why}");
+    }
+    let length = Duration::from_secs(arguments.random_seconds);
+    let (oracle, base) = (Arc::clone(oracle), base.to_owned());
+    let outcome = report::with_limit(RANDOM_LIMIT + length * 4, move |at| {
+        random::run(&oracle, &base, seed, length, at)
+    });
+    match outcome {
+        Ok(outcome) => {
+            println!(
+                "random program: {} rounds, {} operations, {} refused, up to {} mounts",
+                outcome.rounds, outcome.operations.0, outcome.operations.1, outcome.mounts_max
+            );
+            for line in &outcome.log {
+                println!("    {line}");
+            }
+            report.add("random", Verdict::of(outcome.failures));
+        }
+        Err(why) => report.add("random", Verdict::Failed(vec![why])),
+    }
+}
+
+/// A second tracker, started while namespaces and groups are there already.
+fn run_restart(report: &mut Report, backend: Backend, kernel: Kernel, base: &Path) {
+    let base = base.to_owned();
+    let outcome = report::with_limit(SCENARIO_LIMIT, move |_| -> Result<Vec<String>> {
+        let mut world = world::World::new(&base)?;
+        for line in program::PREPARATION {
+            world.line(scenario::MAIN, line)?;
+        }
+        world.namespace("A", scenario::MAIN, command::Unshare::Slave)?;
+        let oracle = start(backend, kernel)?;
+        let mut found = oracle.differences(&world.viewers(), &world.held());
+        world.line(scenario::MAIN, "mount tmpfs /s/d0")?;
+        world.line("A", "mount tmpfs /s/d1")?;
+        found.extend(oracle.differences(&world.viewers(), &world.held()));
+        world.tear_down();
+        Ok(found)
+    });
+    report.add(
+        "restart",
+        match outcome {
+            Ok(Ok(failures)) => Verdict::of(failures),
+            Ok(Err(error)) => Verdict::Failed(vec![format!("{error:#}")]),
+            Err(why) => Verdict::Failed(vec![why]),
+        },
+    );
+}

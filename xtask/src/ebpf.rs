@@ -76,7 +76,7 @@ fn compare(built: &[u8]) -> Result<()> {
 fn build(root: &Path, locked: bool) -> Result<Vec<u8>> {
     let compiler = rust_src::compiler()?;
     rust_src::prepare()?;
-    let linker = linker::prepare()?;
+    let linker = linker::prepare()?.path;
     let target = workspace::path("target/ebpf");
     let mut cargo = workspace::cargo(["build", "--release", "--quiet", "--package", PACKAGE]);
     cargo.args(["--target", TARGET, "-Zbuild-std=core", "--target-dir"]).arg(&target);

@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let wanted = if arguments.refresh { Wanted::Newest } else { Wanted::Any };
     println!("rustc       {}", rust_src::compiler()?.release);
     println!("rust-src    {}", rust_src::prepare()?.display());
-    println!("bpf-linker  {}", linker::prepare()?.display());
+    println!("bpf-linker  {}", linker::prepare()?.version);
     if wanted == Wanted::Newest {
         apt::Apt::open()?.update()?;
     }

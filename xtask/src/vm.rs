@@ -158,7 +158,7 @@ fn archive(arguments: &Arguments, modules: &Path, busybox: &Busybox) -> Result<A
         archive.link(Path::new("/bin").join(applet), "busybox");
     }
     if !arguments.no_mountwatch {
-        let binary = workspace::build_static("mountwatch", "mountwatch")?;
+        let binary = workspace::build_static("mountwatch")?;
         archive.host(&binary, Path::new("/usr/bin/mountwatch"))?;
     }
     for add in &arguments.adds {

@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
+use anyhow::Result;
+
+use crate::process;
+
 /// The workspace's root directory.
 ///
 /// The cargo that runs us says where our package lies now. What the compiler saw is second best:
@@ -39,12 +43,14 @@ pub(crate) const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 ///
 /// Static, because it runs in machines that have no shared library at all. It has a target
 /// directory of its own, because other flags would throw away the everyday build.
-pub(crate) fn build_static(package: &str, binary: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn build_static(binary: &str) -> Result<PathBuf> {
     let target = path("target/vm");
-    let mut command = cargo(["build", "--release", "--quiet"]);
-    command.args(["--target", TRIPLE, "--package", package, "--bin", binary, "--target-dir"]);
-    command.arg(&target).env_remove("CARGO_ENCODED_RUSTFLAGS");
+    let mut command = cargo(["build", "--release", "--quiet", "--target", TRIPLE, "--bin", binary]);
+    // Both packages, whichever binary it is: they agree on their dependencies' features then, and
+    // the library is compiled once.
+    command.args(["--package", "mountwatch", "--package", "mountwatch-tests"]);
+    command.arg("--target-dir").arg(&target).env_remove("CARGO_ENCODED_RUSTFLAGS");
     command.env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
-    crate::process::run(&mut command)?;
+    process::run(&mut command)?;
     Ok(target.join(TRIPLE).join("release").join(binary))
 }

@@ -16,17 +16,20 @@
 //! call that caused it returns. Marks come before lists, so that nothing falls between them. So
 //! after [`Notify::drain`] the events tell at least everything that had returned before it.
 //!
-//! What it costs: a look is 1 to 3 microseconds. A mount or umount costs two or three of them, a
+//! What it costs: a look is some 5 microseconds with all that follows. A mount or umount costs two or three of them, a
 //! change of attributes one for each mount of the caller's namespace (`looks` counts them). A copy
 //! by propagation costs a search for its namespace: the ones beside the last are asked first.
 
+mod asked;
 mod calls;
 mod dentries;
+mod limits;
 mod look;
 mod queue;
 mod table;
 mod tell;
 
+use super::host;
 use super::load::{Calls, LoadConfig, LoadError};
 
 use super::namespaces::{self, FoundNamespace, NamespacesError};
@@ -36,19 +39,18 @@ use crate::model::{
     DentryKey, Event, MountKey, NamespaceEvent, NamespaceId, NamespaceInode, NamespaceKey, Origin,
 };
 use crate::wire::record::{self, Record};
+pub use limits::NotifyError;
 pub use look::{LookError, options_of};
 
-use calls::{Callers, tid_of};
+use asked::{Asked, Birth};
+use calls::Callers;
 use hashbrown::HashSet;
-use mountwatch_common::record::CallRecord;
-use mountwatch_common::{counter, hook, limits};
+use mountwatch_common::{counter, hook};
 use queue::Notification;
 use std::fs::File;
-use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use tell::{Tell, Teller};
-use thiserror::Error;
 
 /// How the back end `notify` is started.
 #[derive(Clone, Debug)]
@@ -61,52 +63,8 @@ pub struct NotifyConfig {
 
 impl Default for NotifyConfig {
     fn default() -> Self {
-        Self { ring_bytes: limits::RING_BYTES, kernel_log: false }
+        Self { ring_bytes: mountwatch_common::limits::RING_BYTES, kernel_log: false }
     }
-}
-
-/// Why the back end `notify` does not work.
-#[derive(Debug, Error)]
-pub enum NotifyError {
-    /// A kernel before 6.15.
-    #[error(
-        "this kernel has no mount notifications (fanotify says {0}); they need Linux 6.15 or later with CONFIG_FANOTIFY"
-    )]
-    TooOld(#[source] io::Error),
-    /// Not root.
-    #[error(
-        "mount notifications are refused: {0}; run as root, or with CAP_SYS_ADMIN in the initial user namespace"
-    )]
-    NotPermitted(#[source] io::Error),
-    /// Too many queues.
-    #[error(
-        "no queue for mount notifications is left: {0}; end another user of fanotify, or raise fs.fanotify.max_user_groups"
-    )]
-    Queues(#[source] io::Error),
-    /// Something else about the queue.
-    #[error("cannot make a queue for mount notifications: {0}")]
-    Queue(#[source] io::Error),
-    /// A mark.
-    #[error("cannot ask for the notifications of mount namespace {inode}: {io_error}; run as root")]
-    Mark {
-        /// Which.
-        inode: NamespaceInode,
-        /// Why.
-        #[source]
-        io_error: io::Error,
-    },
-    /// A read.
-    #[error("cannot read mount notifications: {0}")]
-    Read(#[source] io::Error),
-    /// The programs.
-    #[error("the programs on system calls do not start: {0}")]
-    Calls(#[from] LoadError),
-    /// Namespaces.
-    #[error(transparent)]
-    Namespaces(#[from] NamespacesError),
-    /// Looks.
-    #[error(transparent)]
-    Look(#[from] LookError),
 }
 
 /// What one drain gave besides events.
@@ -135,32 +93,10 @@ pub struct Notify {
     drained_ns: u64,
 }
 
-/// What the records of one drain ask for.
-#[derive(Debug, Default)]
-struct Asked {
-    /// Namespaces not known, each with a thread that is in it and the thread that made it.
-    births: Vec<Birth>,
-    /// Threads that made a namespace which they are not in.
-    hidden: Vec<(u32, u64)>,
-    /// Calls that changed attributes.
-    attributes: Vec<(NamespaceKey, u32, u64)>,
-    /// The last call that changed a super block.
-    super_blocks: Option<(u32, u64)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Birth {
-    id: u64,
-    inode: NamespaceInode,
-    task: u32,
-    maker: u32,
-    ktime_ns: u64,
-}
-
 impl Notify {
     /// Starts, and marks every mount namespace. Nothing is told yet: [`Self::scan`] does that.
     pub fn start(config: &NotifyConfig) -> Result<Self, NotifyError> {
-        let queue = sys::fanotify_mounts().map_err(explain)?;
+        let queue = sys::fanotify_mounts().map_err(limits::explain)?;
         let mut calls = Calls::load(&LoadConfig {
             ring_bytes: config.ring_bytes,
             without: Vec::new(),
@@ -273,7 +209,7 @@ impl Notify {
 
     /// Takes everything that was there when the call began, and tells it.
     pub fn drain(&mut self, out: &mut Vec<Event>) -> Result<Drained, NotifyError> {
-        let now_ns = now_ns();
+        let now_ns = host::monotonic_ns();
         let mut drained = Drained::default();
         let asked = self.take_records();
         let mut notifications = Vec::new();
@@ -311,15 +247,11 @@ impl Notify {
                 continue;
             };
             match decoded {
-                Ok(Record::Call(call)) => self.called(&call, &mut asked),
+                Ok(Record::Call(call)) => {
+                    asked.called(&call, &mut self.callers, &self.teller.table);
+                }
                 Ok(Record::Event(Event::NamespaceBorn(origin, event))) => {
-                    asked.births.push(Birth {
-                        id: event.id.map_or(0, |id| id.0),
-                        inode: event.inode,
-                        task: event.task.unwrap_or(origin.tid),
-                        maker: origin.tid,
-                        ktime_ns: origin.ktime_ns,
-                    });
+                    asked.born(origin, &event);
                 }
                 Ok(Record::Event(_)) => {}
                 Err(error) => {
@@ -329,31 +261,6 @@ impl Notify {
             }
         }
         asked
-    }
-
-    fn called(&mut self, call: &CallRecord, asked: &mut Asked) {
-        let tid = tid_of(call);
-        let ktime_ns = call.header.ktime_ns;
-        let effect = self.callers.take(call);
-        let key = NamespaceKey(call.ns_id);
-        if call.ns_id != 0 && self.teller.table.namespace(key).is_none() {
-            asked.births.push(Birth {
-                id: call.ns_id,
-                inode: NamespaceInode(call.ns_inum),
-                task: tid,
-                maker: tid,
-                ktime_ns,
-            });
-        }
-        if effect.namespace {
-            asked.hidden.push((tid, ktime_ns));
-        }
-        if effect.attributes {
-            asked.attributes.push((key, tid, ktime_ns));
-        }
-        if effect.super_blocks {
-            asked.super_blocks = Some((tid, ktime_ns));
-        }
     }
 
     /// A namespace that is not known yet. It may be gone by now, which is no error.
@@ -560,39 +467,22 @@ impl Notify {
 
     /// What it cannot see, one sentence each.
     pub fn blind(&self) -> Vec<String> {
-        BLIND.iter().map(|sentence| (*sentence).to_owned()).collect()
+        let mut sentences: Vec<_> =
+            limits::BLIND.iter().map(|sentence| (*sentence).to_owned()).collect();
+        if self.teller.counters.unreachable > 0 {
+            sentences.push(limits::UNREACHABLE.to_owned());
+        }
+        sentences
     }
 }
 
-/// What no notification and no call says.
-const BLIND: &[&str] = &[
-    "a renamed directory above a mountpoint or above the root of a bind mount keeps its old name \
-     until the mount is looked at again",
-    "a bind mount whose root was deleted is not marked as such until it is looked at again",
-    "a mount that is gone again before it is looked at leaves no trace",
-    "of several changes of one mount between two looks only the last is seen",
-    "attributes that a 32-bit process changes are not seen until the mount is looked at again",
-    "attributes that a process changes in another mount namespace than its own may not be seen if \
-     it changes its own at the same time",
-    "a super block that its file system turns read-only on an error is not seen until it is looked \
-     at again",
-];
-
 fn origin_of_none(hook: hook::Hook) -> Origin {
-    Origin { hook, in_transaction: false, scan: false, ktime_ns: now_ns(), pid: 0, tid: 0 }
-}
-
-fn now_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0))
-}
-
-fn explain(error: io::Error) -> NotifyError {
-    match error.raw_os_error() {
-        Some(libc::EINVAL | libc::ENOSYS) => NotifyError::TooOld(error),
-        Some(libc::EPERM) => NotifyError::NotPermitted(error),
-        Some(libc::EMFILE) => NotifyError::Queues(error),
-        _ => NotifyError::Queue(error),
+    Origin {
+        hook,
+        in_transaction: false,
+        scan: false,
+        ktime_ns: host::monotonic_ns(),
+        pid: 0,
+        tid: 0,
     }
 }

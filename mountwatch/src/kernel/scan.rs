@@ -207,3 +207,27 @@ fn read(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scan_reads_whole_lines_or_says_why_not() {
+        let mut scanner = Scanner::spawn();
+        let mut text = Vec::new();
+        for _ in 0..2 {
+            let own = std::fs::File::open("/proc/self/ns/mnt").unwrap();
+            let result = scanner.scan(own.into(), |piece| {
+                assert!(piece.ends_with(b"\n"));
+                text.extend_from_slice(piece);
+                ControlFlow::Continue(())
+            });
+            match result {
+                Ok(()) => assert!(!text.is_empty()),
+                // Without privileges no namespace can be entered, not even our own.
+                Err(error) => assert!(matches!(error, ScanError::Enter(_)), "{error}"),
+            }
+        }
+    }
+}

@@ -55,7 +55,7 @@ pub(super) const WORLDS: &[World] = &[
 
 /// Builds the tests and runs them in a world.
 pub(super) fn run(world: &World) -> Result<Tally> {
-    let tests = workspace::build_static("mountwatch-tests", "vm-tests")?;
+    let tests = workspace::build_static("vm-tests")?;
     let mut command = match &world.kernel {
         Kernel::Host => on_host(world, &tests)?,
         Kernel::Vm { series, modules } => in_vm(world, series, modules, &tests)?,
@@ -67,7 +67,7 @@ pub(super) fn run(world: &World) -> Result<Tally> {
 fn on_host(world: &World, tests: &Path) -> Result<Command> {
     let ours = fs::metadata("/proc/self").context("cannot read /proc/self")?;
     ensure!(ours.uid() == 0, "the tests on the host's kernel need root");
-    let mountwatch = workspace::build_static("mountwatch", "mountwatch")?;
+    let mountwatch = workspace::build_static("mountwatch")?;
     let mut command = Command::new("timeout");
     command.args(["--kill-after=10", &world.limit.to_string()]);
     command.args(["unshare", "--mount", "--propagation", "private", "--"]);
@@ -83,6 +83,7 @@ fn in_vm(world: &World, series: &str, modules: &str, tests: &Path) -> Result<Com
     command.args(["vm", "--kernel", series, "--modules", modules]);
     command.args(["--timeout", &world.limit.to_string(), "--add"]).arg(add);
     command.args(["--", "vm-tests"]).args(world.arguments);
+    command.args(["--mountwatch", "/usr/bin/mountwatch"]);
     Ok(command)
 }
 

@@ -16,18 +16,41 @@ const VERSION: &str = "0.13.0";
 /// The last version that finds rustc's LLVM by itself at run time; both give the same object.
 const FALLBACK: &str = "0.10.4";
 
+/// A linker that runs.
+#[derive(Debug)]
+pub(crate) struct Linker {
+    /// Its version.
+    pub(crate) version: String,
+    /// The binary.
+    pub(crate) path: PathBuf,
+}
+
 /// The linker for the compiler in use; built when it is not there.
-pub(crate) fn prepare() -> Result<PathBuf> {
+pub(crate) fn prepare() -> Result<Linker> {
     let compiler = compiler()?;
     // Each compiler brings its own LLVM, so each has its own linker.
     let name = format!("bpf-linker-{VERSION}-rustc-{}", compiler.release);
-    let directory = entry(&name, Wanted::Any, |target| {
-        eprintln!("xtask: building bpf-linker (a minute or two, once)");
-        let Err(error) = with_rustc_llvm(&compiler, target) else { return Ok(()) };
-        eprintln!("xtask: no bpf-linker {VERSION} ({error:#}); trying {FALLBACK}");
-        process::run(install(FALLBACK, target).arg("--force"))
-    })?;
-    Ok(directory.join("bin/bpf-linker"))
+    let prepare = |wanted| {
+        let directory = entry(&name, wanted, |target| build(&compiler, target))?;
+        let path = directory.join("bin/bpf-linker");
+        Ok(Linker { version: version(&path)?, path })
+    };
+    // It finds LLVM where that was when it was built: a workspace that has moved needs a new one.
+    prepare(Wanted::Any).or_else(|_: anyhow::Error| prepare(Wanted::Newest))
+}
+
+/// What it says its version is: "bpf-linker 0.13.0". Proves that it finds its library.
+fn version(linker: &Path) -> Result<String> {
+    let text = process::text(Command::new(linker).arg("--version"))?;
+    let version = text.split_whitespace().nth(1).context("bpf-linker says no version")?;
+    Ok(version.to_owned())
+}
+
+fn build(compiler: &Compiler, target: &Path) -> Result<()> {
+    eprintln!("xtask: building bpf-linker (a minute or two, once)");
+    let Err(error) = with_rustc_llvm(compiler, target) else { return Ok(()) };
+    eprintln!("xtask: no bpf-linker {VERSION} ({error:#}); trying {FALLBACK}");
+    process::run(install(FALLBACK, target).arg("--force"))
 }
 
 fn install(version: &str, target: &Path) -> Command {
@@ -56,8 +79,7 @@ fn with_rustc_llvm(compiler: &Compiler, target: &Path) -> Result<()> {
     let mut command = install(VERSION, target);
     command.args(["--no-default-features", "--features", &format!("llvm-{major}")]);
     process::run(command.env("LLVM_PREFIX", &prefix))?;
-    // Proves that it finds its library.
-    process::text(Command::new(target.join("bin/bpf-linker")).arg("--version")).map(drop)
+    version(&target.join("bin/bpf-linker")).map(drop)
 }
 
 /// `libLLVM.so.22.1-rust-1.95.0-stable`: the library itself; `libLLVM-22-…so` is a linker script.

@@ -36,6 +36,8 @@ impl State {
                 .and_then(|known| known.shown_by)
                 .or_else(|| self.first_shown.get(&event.key).copied()),
         };
+        // Even if nothing else is new: options that were being looked up may be those of before.
+        self.want_options(&super_block);
         if before.as_deref() == Some(&super_block) {
             return;
         }
@@ -45,7 +47,6 @@ impl State {
             self.touch_super(origin, event.key);
         }
         self.first_shown.remove(&event.key);
-        self.want_options(&super_block);
         self.tables.put_super(super_block);
     }
 

@@ -319,6 +319,19 @@ fn options_of_a_super_block_that_went_away_are_not_those_of_the_next_one() {
 }
 
 #[test]
+fn options_that_become_stale_while_they_are_looked_up_are_looked_up_again() {
+    let mut state = seeded();
+    let stale = |state: &mut State| {
+        state.apply(Event::Super(unlocked(hook::RECONFIGURE, 4), super_block(true)));
+        state.apply(commit(unlocked(hook::RECONFIGURE, 4)));
+    };
+    stale(&mut state);
+    assert_eq!(state.take_wanted_options(), [(SuperKey(900), MountKey(1))]);
+    stale(&mut state);
+    assert_eq!(state.take_wanted_options(), [(SuperKey(900), MountKey(1))]);
+}
+
+#[test]
 fn what_nothing_uses_is_dropped_all_at_once() {
     let mut state = seeded();
     attach(&mut state, 2, 102);

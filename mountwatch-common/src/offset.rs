@@ -56,6 +56,7 @@ members! {
     SUPER_FLAGS = "super_block"."s_flags", true;
     SUPER_TYPE = "super_block"."s_type", true;
     SUPER_SUBTYPE = "super_block"."s_subtype", true;
+    SUPER_USER_NS = "super_block"."s_user_ns", false;  // what an unmapped mount has, 5.17 to 6.1
     SUPER_MAGIC = "super_block"."s_magic", true;
     FILE_SYSTEM_TYPE_NAME = "file_system_type"."name", true;
     DENTRY_PARENT = "dentry"."d_parent", true;

@@ -111,7 +111,7 @@ unsafe fn fill(walk: &mut Walk, record: *mut MountRecord, mount: u64, source_byt
     if master != 0 {
         flags |= flag::SLAVE;
     }
-    if is_idmapped(map) {
+    if is_idmapped(map, sb) {
         flags |= flag::IDMAPPED;
     }
     // SAFETY: the caller's slot.
@@ -161,9 +161,14 @@ fn attributes(walk: &Walk, mount: u64) -> (u32, u64) {
     (read::member(vfsmount, offset::VFSMOUNT_FLAGS), read::member(vfsmount, map_index))
 }
 
-/// Whether an ID mapping is one of the mount's own.
+/// Whether an ID mapping is one of the mount's own. From 5.17 to 6.1 a mount without one has the
+/// user namespace of its super block there.
 #[inline(always)]
-fn is_idmapped(map: u64) -> bool {
+fn is_idmapped(map: u64, sb: u64) -> bool {
     let nop = read::nop_idmap();
-    nop != 0 && map != 0 && map != nop
+    nop != 0
+        && map != 0
+        && map != nop
+        && (read::offset(offset::VFSMOUNT_IDMAP) != offset::ABSENT
+            || map != read::member::<u64>(sb, offset::SUPER_USER_NS))
 }

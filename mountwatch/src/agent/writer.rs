@@ -298,7 +298,9 @@ impl Writer {
                         self.refuse(inode, &error);
                     }
                 }
-                None => self.state.namespace_vanished(inode),
+                // Its death is told. Until then it may be one that nothing in /proc leads to: a
+                // descriptor on its way through a socket, on kernels that cannot list namespaces.
+                None => log::debug!("mount namespace {inode} is not found"),
             },
             Source::Notify(source) => {
                 let mark = self.state.begin_scan();

@@ -1,23 +1,28 @@
 //! Every mount namespace of the host.
 //!
 //! Since 6.12 the kernel has a list of them, which also has those without a process. Before, the
-//! links in `/proc` are all there is: of tasks, and of descriptors that hold a namespace. A
+//! links in `/proc` are all there is: of tasks, and of descriptors that hold a namespace; and the
+//! bind mounts that tasks see. A
 //! namespace that only a descriptor in flight over a socket holds is found by neither.
 //!
 //! An open descriptor keeps its namespace alive: none is held longer than its use.
 
 use super::sys::{self, Step, Towards};
 use crate::model::{NamespaceId, NamespaceInode};
+use crate::wire::mountinfo;
 use hashbrown::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use thiserror::Error;
 
+/// `NSFS_MAGIC`
+const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
 /// The mount namespace of this process.
 const OWN: &str = "/proc/self/ns/mnt";
 
@@ -158,8 +163,10 @@ fn each_of_proc(
         Err(_) => ControlFlow::Continue(()),
     };
     let mut known = HashSet::new();
+    let mut readers = Vec::new();
     each_task(|inode, tid| {
         if known.insert(inode) {
+            readers.push(tid);
             return open(Path::new(&format!("/proc/{tid}/ns/mnt")), Some(tid));
         }
         ControlFlow::Continue(())
@@ -175,7 +182,34 @@ fn each_of_proc(
             }
         }
     }
+    // Those that a bind mount alone keeps alive.
+    for tid in readers {
+        for (inode, path) in binds_of(tid) {
+            if known.insert(inode) && is_namespace(&path, inode) && open(&path, None).is_break() {
+                break;
+            }
+        }
+    }
     error.map_or(Ok(()), Err)
+}
+
+/// The bind mounts of mount namespaces that a task sees, as paths through its root.
+fn binds_of(tid: u32) -> Vec<(NamespaceInode, PathBuf)> {
+    let text = fs::read(format!("/proc/{tid}/mountinfo")).unwrap_or_default();
+    text.split(|byte| *byte == b'\n')
+        .filter_map(|line| mountinfo::parse(line).ok())
+        .filter_map(|line| {
+            let mut path = format!("/proc/{tid}/root").into_bytes();
+            path.extend_from_slice(&line.mountpoint);
+            Some((inode_of_name(&line.root)?, PathBuf::from(OsStr::from_bytes(&path))))
+        })
+        .collect()
+}
+
+/// Whether a path is that namespace, and not something mounted over it.
+fn is_namespace(path: &Path, inode: NamespaceInode) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|found| found.f_type == NSFS_MAGIC)
+        && fs::metadata(path).is_ok_and(|found| found.ino() == u64::from(inode.0))
 }
 
 /// Each task that may be in another namespace than those before it: the first thread of each
@@ -210,8 +244,12 @@ fn numbers(directory: &Path) -> io::Result<Vec<u32>> {
 
 /// The inode in a link to `mnt:[N]`.
 fn inode_of_link(link: &Path) -> Option<NamespaceInode> {
-    let target = fs::read_link(link).ok()?;
-    let digits = target.as_os_str().as_bytes().strip_prefix(b"mnt:[")?.strip_suffix(b"]")?;
+    inode_of_name(fs::read_link(link).ok()?.as_os_str().as_bytes())
+}
+
+/// The inode in `mnt:[N]`.
+fn inode_of_name(name: &[u8]) -> Option<NamespaceInode> {
+    let digits = name.strip_prefix(b"mnt:[")?.strip_suffix(b"]")?;
     Some(NamespaceInode(std::str::from_utf8(digits).ok()?.parse().ok()?))
 }
 

@@ -281,6 +281,8 @@ impl Writer {
                 inodes
             }
         };
+        // A scan may meet what the back end did not know that it cannot see.
+        self.state.set_blind(self.source.blind());
         self.state.end_scan_of_all(mark, &found);
         Ok(())
     }

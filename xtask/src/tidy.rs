@@ -50,7 +50,7 @@ fn visit(root: &Path, directory: &Path, found: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// The breach(es) of one file at a path from the root.
+/// The breaches of one file at a path from the root.
 fn breaches_of_file(path: &str, source: &str) -> Vec<String> {
     let mut found = Vec::new();
     let lines = source.lines().count();

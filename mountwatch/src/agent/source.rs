@@ -31,7 +31,7 @@ pub enum StartError {
     #[error("the back end notify does not start: {0}")]
     Notify(#[source] Box<NotifyError>),
     /// None of them starts.
-    #[error("no back end starts; hooks: {hooks}; notify: {notify}")]
+    #[error("no back end starts; {}", reasons(hooks, notify))]
     None {
         /// Why `hooks` does not.
         hooks: Box<LoadError>,
@@ -47,6 +47,12 @@ pub enum StartError {
     /// The writer ended without a word.
     #[error("the writer thread ended before it started; this is a bug, please report it")]
     Died,
+}
+
+/// Why each of two back ends does not start; once, if it is the same.
+fn reasons(hooks: &LoadError, notify: &NotifyError) -> String {
+    let (hooks, notify) = (hooks.to_string(), notify.to_string());
+    if notify.ends_with(&hooks) { hooks } else { format!("hooks: {hooks}; notify: {notify}") }
 }
 
 /// What can go wrong while tracking.

@@ -30,6 +30,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/mountwatch.bpf.o"
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 /// Where it names its symbols.
 const SYMBOLS_PATH: &str = "/proc/kallsyms";
+/// Where it says what it is locked down for.
+const LOCKDOWN_PATH: &str = "/sys/kernel/security/lockdown";
 
 /// Room that the kernel side has for one `struct mount` and one `struct dentry`, in bytes
 /// (`MOUNT_BYTES` and `DENTRY_BYTES` there).
@@ -106,6 +108,7 @@ impl Hooks {
     /// Loads and attaches everything that this kernel can take. A program for another kernel is
     /// not loaded.
     pub fn load(config: &LoadConfig) -> Result<Self, LoadError> {
+        check_lockdown()?;
         let bytes = fs::read(BTF_PATH).map_err(LoadError::NoBtf)?;
         let btf = Btf::parse(&bytes)?;
         let features = Features::resolve(&btf);
@@ -367,7 +370,12 @@ fn refused(program: &'static str, function: &'static str, error: &ProgramError) 
     if errno(error) == Some(libc::EPERM) {
         return denied();
     }
-    LoadError::Refused { program, function, hint: hint(error) }
+    let hint = hint(error);
+    let is_about = |words: &str| hint.contains(&format!("{words} bpf_probe_read"));
+    if is_about("unknown func") || is_about("cannot use helper") {
+        return LoadError::Confidentiality;
+    }
+    LoadError::Refused { program, function, hint }
 }
 
 /// The errno of a failed load or attachment.
@@ -376,6 +384,15 @@ fn errno(error: &ProgramError) -> Option<i32> {
         ProgramError::LoadError { io_error, .. } => io_error.raw_os_error(),
         ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
         _ => None,
+    }
+}
+
+/// Under lockdown=confidentiality no program may read the kernel's memory, and tracefs is closed:
+/// better said before anything is tried. Where securityfs is not mounted the verifier says it.
+fn check_lockdown() -> Result<(), LoadError> {
+    match fs::read_to_string(LOCKDOWN_PATH) {
+        Ok(modes) if modes.contains("[confidentiality]") => Err(LoadError::Confidentiality),
+        _ => Ok(()),
     }
 }
 

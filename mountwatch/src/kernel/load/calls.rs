@@ -8,7 +8,7 @@ use aya::{
     programs::{ProgramError, RawTracePoint, TracePoint},
 };
 
-use super::{BTF_PATH, LoadConfig, LoadError, Losses, losses, map, open, refused};
+use super::{BTF_PATH, LoadConfig, LoadError, Losses, check_lockdown, losses, map, open, refused};
 use crate::{
     kernel::{hooks::Features, ring::Ring, sys_tracefs},
     wire::btf::Btf,
@@ -49,6 +49,7 @@ impl std::fmt::Debug for Calls {
 impl Calls {
     /// Loads the programs and attaches them to those tracepoints that this kernel has.
     pub fn load(config: &LoadConfig) -> Result<Self, LoadError> {
+        check_lockdown()?;
         let bytes = fs::read(BTF_PATH).map_err(LoadError::NoBtf)?;
         let features = Features::resolve(&Btf::parse(&bytes)?);
         let mut ebpf = open(&features.offsets, config, &["TOLD", "ROOTS", "STASH"])?;

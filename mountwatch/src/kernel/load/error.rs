@@ -27,6 +27,12 @@ pub enum LoadError {
          CAP_PERFMON"
     )]
     NotPermitted,
+    /// Privileges, but no program may read the kernel's memory.
+    #[error(
+        "the kernel is locked down for confidentiality, where no eBPF program may read its memory; \
+         boot it with lockdown=integrity or without lockdown"
+    )]
+    Confidentiality,
     /// Privileges, but the kernel is locked down.
     #[error(
         "the kernel refused to attach to its own functions, although this process is privileged; \

@@ -33,10 +33,12 @@ pub(super) fn look_up(writer: &mut Writer) {
         }
     }
     for inode in reread {
-        writer.parts().1.rereads += 1;
+        let before = writer.parts().1.rescans;
         if let Err(error) = writer.scan_one(inode, None) {
             log::warn!("no options of namespace {inode}: {error}");
         }
+        let numbers = writer.parts().1;
+        numbers.rereads += numbers.rescans - before;
     }
 }
 

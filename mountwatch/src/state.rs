@@ -9,6 +9,8 @@ mod check;
 mod dentry;
 mod group;
 mod namespace;
+#[cfg(test)]
+mod properties;
 mod publish;
 mod retire;
 mod scan;

@@ -31,6 +31,8 @@ const SUBSCRIBER_STEPS_MAX: usize = 8_192;
 /// How long a change may be open before it counts as never ended. A transaction is as long as the
 /// kernel holds `namespace_sem`, which is microseconds to, at the worst, seconds.
 const OPEN_MAX: Duration = Duration::from_secs(3);
+/// The same when something was lost: most likely the end of that change.
+const OPEN_AFTER_LOSS_MAX: Duration = Duration::from_millis(100);
 /// How often everything is looked after without a reason: losses that no record tells of.
 const TICK: Duration = Duration::from_millis(250);
 /// Scans of everything in a row that end in another loss, before the next one waits for a tick.
@@ -245,13 +247,15 @@ impl Writer {
             return Ok(());
         }
         let since = *self.open_since.get_or_insert_with(std::time::Instant::now);
-        while self.state.is_open() && since.elapsed() < OPEN_MAX {
+        let patience =
+            |state: &State| if state.is_lossy() { OPEN_AFTER_LOSS_MAX } else { OPEN_MAX };
+        while self.state.is_open() && since.elapsed() < patience(&self.state) {
             std::thread::sleep(Duration::from_micros(50));
             self.drain()?;
         }
         if self.state.is_open() {
             log::warn!("a change was begun and never ended; everything is scanned again");
-            self.state.lost();
+            self.state.abandon_open();
         }
         self.open_since = None;
         Ok(())

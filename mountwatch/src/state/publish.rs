@@ -122,15 +122,6 @@ impl State {
         Some(Published { snapshot: Arc::new(self.snapshot()), transaction: Arc::new(transaction) })
     }
 
-    /// Changes are open that no COMMIT ended for too long, because its hook is not there or did not
-    /// run: shows what is known, as it is, and says that it is not certain.
-    pub fn publish_unfinished(&mut self) -> Option<Published> {
-        if !self.open.is_empty() {
-            self.lost();
-        }
-        self.publish()
-    }
-
     /// Whether a change has been begun and not ended.
     pub fn is_open(&self) -> bool {
         !self.open.is_empty()

@@ -59,9 +59,6 @@ impl State {
     /// Records or notifications were lost: nothing is certain until every namespace was scanned.
     pub fn lost(&mut self) {
         self.counters.losses += 1;
-        self.open.transaction = false;
-        self.open.threads.clear();
-        self.unknown_dentries.clear();
         self.mark_all_stale();
         if !self.needs.contains(&Need::ScanAll) {
             self.needs.push(Need::ScanAll);
@@ -94,6 +91,19 @@ impl State {
         *self = fresh;
         self.counters.anomalies += 1;
         self.lost();
+    }
+
+    /// Changes that were begun are not waited for any longer: their COMMIT was lost.
+    pub fn abandon_open(&mut self) {
+        self.open.transaction = false;
+        self.open.threads.clear();
+        self.unknown_dentries.clear();
+        self.lost();
+    }
+
+    /// Whether a loss waits for its repair.
+    pub fn is_lossy(&self) -> bool {
+        self.needs.contains(&Need::ScanAll)
     }
 
     /// Whether a first scan of everything is over.

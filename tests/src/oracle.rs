@@ -235,13 +235,13 @@ impl Oracle {
             }
         };
         grew("records lost", before.lost, now.lost);
-        grew("anomalies", before.anomalies, now.anomalies);
         // Preemptible kernels skip a program that is interrupted by itself (`recursion_misses`).
         // That is a loss that was noticed and repaired by a scan, if what is compared is equal.
         if before.skipped != now.skipped {
             return found;
         }
         grew("losses", before.losses, now.losses);
+        grew("anomalies", before.anomalies, now.anomalies);
         // Before 6.11 statmount(2) does not tell options: one read, which is a scan, for each new
         // super block.
         if self.backend == "notify" || self.kernel.is_at_least((6, 12)) {

@@ -102,7 +102,7 @@ impl Tracker {
         self.ask(Command::Status)
     }
 
-    /// Scans every namespace again, while events go on; what is known meanwhile is `stale`.
+    /// Scans every namespace again, while events go on. What is known stays valid meanwhile.
     pub fn rescan(&self) -> Result<(), TrackerError> {
         self.ask(Command::Rescan)
     }

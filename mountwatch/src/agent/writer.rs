@@ -28,6 +28,8 @@ pub(super) enum Command {
 
 /// Published steps that a subscriber may be behind, before its changes are dropped.
 const SUBSCRIBER_STEPS_MAX: usize = 8_192;
+/// Sentences about namespaces that cannot be scanned, which `status` shows.
+const REFUSED_MAX: usize = 64;
 /// How long a change may be open before it counts as never ended. A transaction is as long as the
 /// kernel holds `namespace_sem`, which is microseconds to, at the worst, seconds.
 const OPEN_MAX: Duration = Duration::from_secs(3);
@@ -127,7 +129,11 @@ impl Writer {
             }
             if let Err(error) = self.step() {
                 log::error!("the back end failed: {error}");
-                self.state.lost();
+                // The answer that may follow must not look newer, or surer, than it is.
+                self.state.abandon_open();
+                if let Some(published) = self.state.publish() {
+                    self.show(published);
+                }
             }
             if let Some(command) = command {
                 self.answer(command);
@@ -216,8 +222,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Applies events. A panic in the core is a bug; the kernel is the truth, so the state is
-    /// dropped and everything is scanned again.
+    /// Applies what a drain gave, and measures how long it was on its way.
     fn apply(&mut self, events: Vec<Event>, lost: bool) {
         if let Some(ktime_ns) = events.first().map(ktime_of)
             && ktime_ns > 0
@@ -225,19 +230,7 @@ impl Writer {
             let lag_ns = crate::kernel::host::monotonic_ns().saturating_sub(ktime_ns);
             self.numbers.lag_us_max = self.numbers.lag_us_max.max(lag_ns / 1_000);
         }
-        let state = &mut self.state;
-        let applied = catch_unwind(AssertUnwindSafe(|| {
-            for event in events {
-                state.apply(event);
-            }
-        }));
-        if applied.is_err() {
-            log::error!("the core panicked; everything is scanned again");
-            self.state.reset();
-        }
-        if lost {
-            self.state.lost();
-        }
+        apply(&mut self.state, events, lost);
     }
 
     /// A change that is open is about to end: its COMMIT comes before its system call returns.
@@ -263,13 +256,14 @@ impl Writer {
 
     fn scan_all(&mut self) -> Result<(), SourceError> {
         let mark = self.state.begin_scan();
+        let mut unscanned = Vec::new();
         let found = match &mut self.source {
             Source::Hooks(_) => {
                 let mut inodes = Vec::new();
                 for namespace in super::source::HookSource::namespaces()? {
                     inodes.push(namespace.inode);
                     if let Err(error) = self.scan_fd(namespace.inode, namespace.fd) {
-                        self.refuse(namespace.inode, &error);
+                        unscanned.push(self.refuse(namespace.inode, &error));
                     }
                 }
                 inodes
@@ -285,8 +279,11 @@ impl Writer {
                 inodes
             }
         };
-        // A scan may meet what the back end did not know that it cannot see.
-        self.state.set_blind(self.source.blind());
+        // A scan may meet what the back end did not know that it cannot see, and a namespace that
+        // cannot be scanned is in no table that could say so.
+        let mut blind = self.source.blind();
+        blind.extend(unscanned);
+        self.state.set_blind(blind);
         self.state.end_scan_of_all(mark, &found);
         Ok(())
     }
@@ -334,12 +331,7 @@ impl Writer {
         let (source, rest) = self.split();
         let Source::Hooks(hooks) = source else { return Ok(()) };
         let result = hooks.scan(fd, |text, events, lost| {
-            for event in events {
-                rest.apply(event);
-            }
-            if lost {
-                rest.lost();
-            }
+            apply(rest, events, lost);
             texts.take(text, rest);
         });
         result?;
@@ -351,12 +343,13 @@ impl Writer {
         (&mut self.source, &mut self.state)
     }
 
-    fn refuse(&mut self, inode: NamespaceInode, error: &SourceError) {
+    fn refuse(&mut self, inode: NamespaceInode, error: &SourceError) -> String {
         let sentence = format!("mount namespace {inode} cannot be scanned: {error}");
         log::warn!("{sentence}");
-        if !self.refused.contains(&sentence) && self.refused.len() < 64 {
-            self.refused.push(sentence);
+        if !self.refused.contains(&sentence) && self.refused.len() < REFUSED_MAX {
+            self.refused.push(sentence.clone());
         }
+        sentence
     }
 
     fn show(&mut self, published: Published) {
@@ -403,6 +396,23 @@ impl Writer {
 
     pub(super) fn parts(&mut self) -> (&mut State, &mut Numbers) {
         (&mut self.state, &mut self.numbers)
+    }
+}
+
+/// Applies events. A panic in the core is a bug; the kernel is the truth, so the state is dropped
+/// and everything is scanned again.
+fn apply(state: &mut State, events: Vec<Event>, lost: bool) {
+    let applied = catch_unwind(AssertUnwindSafe(|| {
+        for event in events {
+            state.apply(event);
+        }
+    }));
+    if applied.is_err() {
+        log::error!("the core panicked; everything is scanned again");
+        state.reset();
+    }
+    if lost {
+        state.lost();
     }
 }
 

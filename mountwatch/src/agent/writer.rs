@@ -301,9 +301,7 @@ impl Writer {
                         self.refuse(inode, &error);
                     }
                 }
-                // Its death is told. Until then it may be one that nothing in /proc leads to: a
-                // descriptor on its way through a socket, on kernels that cannot list namespaces.
-                None => log::debug!("mount namespace {inode} is not found"),
+                None => self.state.namespace_not_found(inode),
             },
             Source::Notify(source) => {
                 let mark = self.state.begin_scan();

@@ -4,7 +4,7 @@
 //! tell and nothing told since its begin is gone.
 
 use super::{Need, State};
-use crate::model::{NamespaceInode, Origin};
+use crate::model::{Coverage, NamespaceInode, Origin};
 use mountwatch_common::hook;
 
 /// The begin of a scan.
@@ -47,6 +47,16 @@ impl State {
             self.drop_namespace(SCAN, key);
         }
         self.seeded = true;
+    }
+
+    /// A namespace that was to be scanned is not found. One that is known stays: its death is told,
+    /// and until then it may be one that nothing leads to. One that was to be scanned because it is
+    /// not known is the ghost of one that died before its last record was told.
+    pub fn namespace_not_found(&mut self, inode: NamespaceInode) {
+        let known = self.tables.namespace_by_inode(inode);
+        if known.is_some_and(|known| known.coverage == Coverage::Stale) {
+            self.namespace_vanished(inode);
+        }
     }
 
     /// A namespace that was asked for does not exist any more.

@@ -295,6 +295,23 @@ fn a_namespace_told_from_its_root_is_complete_and_another_is_scanned() {
 }
 
 #[test]
+fn a_ghost_is_dropped_when_it_is_not_found_and_a_known_namespace_is_not() {
+    let mut state = seeded();
+    let late = MountEvent {
+        namespace: Some(NamespaceKey(0x5000)),
+        namespace_inode: NamespaceInode(5),
+        ..mount(9, 9, 100, 100)
+    };
+    state.apply(Event::Mount(unlocked(hook::SETATTR, 4), Box::new(late)));
+    state.apply(commit(unlocked(hook::SETATTR, 4)));
+    assert_eq!(state.coverage(), Coverage::Stale);
+    state.namespace_not_found(NamespaceInode(5));
+    state.namespace_not_found(INODE);
+    assert_eq!(state.coverage(), Coverage::Complete);
+    assert!(state.tables().namespace(NS).is_some());
+}
+
+#[test]
 fn an_untold_dentry_is_an_anomaly_and_never_a_wrong_path() {
     let mut state = seeded();
     state.apply(in_transaction(mount(2, 1, 100, 777)));

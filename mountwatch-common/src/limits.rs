@@ -22,8 +22,13 @@ pub const CHAIN_ROUNDS: u32 = 64;
 /// Dentries and super blocks that the kernel side remembers as told. Counted by
 /// `dentries_untracked`.
 pub const TOLD_MAX: u32 = 131_072;
-/// Tasks between the start and the end of a move_mount(2).
+/// Threads between the start of a move_mount(2) or pivot_root(2) and the change that it makes.
 pub const STASH_MAX: u32 = 4_096;
+/// Threads between a program and its spare, or between a function's entry and its return. Counted
+/// by `spares_unmarked` and `arguments_lost`.
+pub const THREADS_MAX: u32 = 4_096;
+/// Namespaces with a loss that userspace has not read yet. Counted by `losses_unplaced`.
+pub const LOST_MAX: u32 = 1_024;
 /// Default size of the ring buffer, in bytes, a power of two: 16 MiB hold 80,000 mount records.
 pub const RING_BYTES: u32 = 16 << 20;
 /// Smallest ring that can hold what one read of mountinfo tells, in bytes.

@@ -70,6 +70,8 @@ members! {
     INODE_PRIVATE = "inode"."i_private", true;
     TASK_NSPROXY = "task_struct"."nsproxy", true;
     TASK_PID = "task_struct"."pid", true;
+    TASK_FS = "task_struct"."fs", false;               // the root directory, for pivot_root
+    FS_STRUCT_ROOT = "fs_struct"."root", false;
     NSPROXY_MNT_NS = "nsproxy"."mnt_ns", true;
     FS_CONTEXT_ROOT = "fs_context"."root", true;
     DENTRY_SB = "dentry"."d_sb", true;

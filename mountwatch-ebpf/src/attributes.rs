@@ -1,81 +1,96 @@
 //! Attributes of mounts and of super blocks, which change without `namespace_sem`.
 
-use aya_ebpf::{helpers::generated::bpf_get_current_task, macros::fexit, programs::FExitContext};
+use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_current_task};
 use mountwatch_common::{counter, hook, offset, record::flag};
 
 use crate::{
     calls::mount_namespace_of,
-    emit,
-    maps::{count, slot},
-    pending, read,
+    emit, lost,
+    maps::slot,
+    pending,
+    program::{Arguments, at_return},
+    read,
     step::walk_run,
     superblock,
     walk::Walk,
 };
 
-/// `mnt_warn_timestamp_expiry(path, vfsmount)`: called last when one mount's attributes were set.
-#[fexit]
-pub fn remount(context: FExitContext) -> i32 {
-    let vfsmount = read::argument(&context, 1);
+// `mnt_warn_timestamp_expiry(path, vfsmount)`: called last when one mount's attributes were set.
+at_return!(hook::REMOUNT, remount_body, 2, result 2:
+    remount, remount_called, remount_probe, spare remount_spare);
+
+#[inline(always)]
+fn remount_body(_: &impl EbpfContext, [_, vfsmount, _]: Arguments, _: u64, place: u32) {
     let mount = vfsmount - u64::from(read::offset(offset::MOUNT_MNT));
     let ns: u64 = read::member(mount, offset::MOUNT_NS);
     if read::is_error(ns) {
         // A new mount that is about to be attached.
-        return 0;
+        return;
     }
-    if let Some(walk) = Walk::begin(slot::REMOUNT, hook::REMOUNT, 0, false) {
+    let slot = slot::REMOUNT + place;
+    if let Some(walk) = Walk::begin(slot, hook::REMOUNT, 0, false) {
+        walk.lost_ns = ns;
         walk.aim(mount, true);
-        walk_run(slot::REMOUNT);
+        walk_run(slot);
         emit::commit(hook::REMOUNT, false);
     }
-    0
 }
 
-/// `reconfigure_super(fs_context)`, whatever it returned: a part may have been done.
-#[fexit]
-pub fn reconfigure(context: FExitContext) -> i32 {
-    let fs_context = read::argument(&context, 0);
+// `reconfigure_super(fs_context)`.
+at_return!(hook::RECONFIGURE, reconfigure_body, 1, result 1:
+    reconfigure, reconfigure_called, reconfigure_probe, spare reconfigure_spare);
+
+/// Whatever it returned: a part may have been done.
+#[inline(always)]
+fn reconfigure_body(_: &impl EbpfContext, [fs_context, ..]: Arguments, _: u64, place: u32) {
     let root: u64 = read::member(fs_context, offset::FS_CONTEXT_ROOT);
     let sb: u64 = read::member(root, offset::DENTRY_SB);
     if sb != 0
-        && let Some(walk) = Walk::begin(slot::RECONFIGURE, hook::RECONFIGURE, 0, false)
+        && let Some(walk) = Walk::begin(slot::RECONFIGURE + place, hook::RECONFIGURE, 0, false)
     {
         superblock::tell_now(walk, sb, flag::OPTIONS_STALE);
         emit::commit(hook::RECONFIGURE, false);
     }
-    0
 }
 
-/// `__x64_sys_mount_setattr(regs)`.
-#[fexit]
-pub fn setattr(context: FExitContext) -> i32 {
-    if read::argument(&context, 1) == 0 {
-        walk_own_namespace(slot::SETATTR, hook::SETATTR);
+// `__x64_sys_mount_setattr(regs)` and its like.
+at_return!(hook::SETATTR, setattr_body, 0, result 1:
+    setattr, setattr_called, setattr_probe, spare setattr_spare);
+// The same for 32-bit callers.
+at_return!(hook::SETATTR, setattr_compat_body, 0, result 1:
+    setattr_compat, setattr_compat_called, setattr_compat_probe, spare setattr_compat_spare);
+
+#[inline(always)]
+fn setattr_body(_: &impl EbpfContext, _: Arguments, result: u64, place: u32) {
+    if result == 0 {
+        walk_own_namespace(slot::SETATTR + place, hook::SETATTR);
     }
-    0
 }
 
-/// `__ia32_sys_mount_setattr(regs)`.
-#[fexit]
-pub fn setattr_compat(context: FExitContext) -> i32 {
-    if read::argument(&context, 1) == 0 {
-        walk_own_namespace(slot::SETATTR_COMPAT, hook::SETATTR);
+#[inline(always)]
+fn setattr_compat_body(_: &impl EbpfContext, _: Arguments, result: u64, place: u32) {
+    if result == 0 {
+        walk_own_namespace(slot::SETATTR_COMPAT + place, hook::SETATTR);
     }
-    0
 }
 
-/// `__x64_sys_open_tree_attr(regs)`, whatever it returned: it can fail after the change.
-#[fexit]
-pub fn open_tree_attr(_context: FExitContext) -> i32 {
-    walk_own_namespace(slot::OPEN_TREE_ATTR, hook::OPEN_TREE_ATTR);
-    0
+// `__x64_sys_open_tree_attr(regs)` and its like.
+at_return!(hook::OPEN_TREE_ATTR, open_tree_attr_body, 0, result 1:
+    open_tree_attr, open_tree_attr_called, open_tree_attr_probe, spare open_tree_attr_spare);
+// The same for 32-bit callers.
+at_return!(hook::OPEN_TREE_ATTR, open_tree_attr_compat_body, 0, result 1:
+    open_tree_attr_compat, open_tree_attr_compat_called, open_tree_attr_compat_probe,
+    spare open_tree_attr_compat_spare);
+
+/// Whatever it returned: it can fail after the change.
+#[inline(always)]
+fn open_tree_attr_body(_: &impl EbpfContext, _: Arguments, _: u64, place: u32) {
+    walk_own_namespace(slot::OPEN_TREE_ATTR + place, hook::OPEN_TREE_ATTR);
 }
 
-/// `__ia32_sys_open_tree_attr(regs)`.
-#[fexit]
-pub fn open_tree_attr_compat(_context: FExitContext) -> i32 {
-    walk_own_namespace(slot::OPEN_TREE_ATTR_COMPAT, hook::OPEN_TREE_ATTR);
-    0
+#[inline(always)]
+fn open_tree_attr_compat_body(_: &impl EbpfContext, _: Arguments, _: u64, place: u32) {
+    walk_own_namespace(slot::OPEN_TREE_ATTR_COMPAT + place, hook::OPEN_TREE_ATTR);
 }
 
 /// Walks the caller's namespace. No function of the kernel says which mounts changed, and no lock
@@ -93,10 +108,11 @@ fn walk_own_namespace(slot: u32, hook: u16) {
         return;
     }
     if !pending::note(ns) {
-        count(counter::WALKS_CUT);
+        lost::lost(counter::WALKS_CUT, ns);
     }
     if let Some(walk) = Walk::begin(slot, hook, 0, false) {
         walk.own_ns = ns;
+        walk.lost_ns = ns;
         walk.aim(root, false);
         walk_run(slot);
         emit::commit(hook, false);

@@ -23,7 +23,7 @@ use crate::{
 /// the arguments follow.
 #[tracepoint]
 pub fn call_enter(context: TracePointContext) -> u32 {
-    let Some(mut entry) = reserve::<CallRecord>() else { return 0 };
+    let Some(mut entry) = reserve::<CallRecord>(0) else { return 0 };
     let record = entry.as_mut_ptr();
     // SAFETY: the slot is ours until submitted; every field is written.
     unsafe {
@@ -44,7 +44,7 @@ pub fn call_enter(context: TracePointContext) -> u32 {
 /// `syscalls:sys_exit_*`. The result is the third word of the context.
 #[tracepoint]
 pub fn call_exit(context: TracePointContext) -> u32 {
-    let Some(mut entry) = reserve::<CallRecord>() else { return 0 };
+    let Some(mut entry) = reserve::<CallRecord>(0) else { return 0 };
     let record = entry.as_mut_ptr();
     // SAFETY: as above.
     unsafe {

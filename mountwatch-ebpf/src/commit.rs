@@ -1,33 +1,37 @@
 //! The end of a hold of `namespace_sem`: walks what was marked, then tells COMMIT.
 
-use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid,
-    macros::{fentry, fexit},
-    programs::{FEntryContext, FExitContext},
-};
+use aya_ebpf::EbpfContext;
 use aya_log_ebpf::info;
-use mountwatch_common::{counter, hook, offset, record::flag};
+use mountwatch_common::{counter, hook, record::flag};
 
 use crate::{
+    attach::mount_of,
     emit,
-    maps::{STASH, counted, hold, slot},
-    pending, read,
+    maps::{counted, drop_stash, hold, slot, stash, take_stash},
+    pending,
+    program::{Arguments, at_entry, at_return},
+    read,
     roots::{TAG_SINGLE, mark},
     step::walk_run,
     walk::Walk,
 };
 
-/// `namespace_unlock()` begins: the lock is still held for write.
-#[fentry]
-pub fn commit(context: FEntryContext) -> i32 {
-    let Some(hold) = hold() else { return 0 };
+// `namespace_unlock()`.
+at_entry!(hook::COMMIT, commit_body, 0: commit, commit_probe);
+
+/// The lock is still held for write.
+#[inline(always)]
+fn commit_body(context: &impl EbpfContext, _: Arguments, _: u32) {
+    let Some(hold) = hold() else { return };
     // A move_mount(2) may have copied a peer group to its target, of which nothing else is seen.
-    // SAFETY: only this very thread removes its element.
-    if let Some(target) = unsafe { STASH.get(bpf_get_current_pid_tgid()) } {
-        mark(hold, *target | TAG_SINGLE);
+    if let Some([first, second]) = take_stash() {
+        mark(hold, first | TAG_SINGLE);
+        if second != 0 {
+            mark(hold, second | TAG_SINGLE);
+        }
     }
     if hold.dirty == 0 {
-        return 0;
+        return;
     }
     pending::mark_all(hold);
     if hold.roots != 0
@@ -39,7 +43,7 @@ pub fn commit(context: FEntryContext) -> i32 {
     }
     if read::kernel_log() && hold.roots != 0 {
         info!(
-            &context,
+            context,
             "{} roots walked; {} records lost, {} walks cut so far",
             hold.roots,
             counted(counter::RECORDS_LOST),
@@ -50,29 +54,26 @@ pub fn commit(context: FEntryContext) -> i32 {
     hold.dirty = 0;
     hold.last = 0;
     emit::commit(hook::COMMIT, true);
-    0
 }
 
-/// `security_move_mount(from, to)`: remembers the mount that `to` is on.
-#[fentry]
-pub fn set_group(context: FEntryContext) -> i32 {
-    let to = read::argument(&context, 1);
-    let vfsmount: u64 = read::member(to, offset::PATH_MNT);
-    let mount = vfsmount - u64::from(read::offset(offset::MOUNT_MNT));
-    let _ = STASH.insert(bpf_get_current_pid_tgid(), mount, 0);
-    0
+// `security_move_mount(from, to)`.
+at_entry!(hook::SET_GROUP, set_group_body, 2: set_group, set_group_probe, spare set_group_spare);
+
+/// Remembers the mount that `to` is on.
+#[inline(always)]
+fn set_group_body(_: &impl EbpfContext, [_, to, _]: Arguments, _: u32) {
+    stash([mount_of(to), 0]);
 }
 
-/// `__x64_sys_move_mount` and its like return.
-#[fexit]
-pub fn move_mount_end(_context: FExitContext) -> i32 {
-    let _ = STASH.remove(bpf_get_current_pid_tgid());
-    0
-}
+// `__x64_sys_move_mount(regs)` and its like.
+at_return!(hook::SET_GROUP, move_mount_end_body, 0, result 1:
+    move_mount_end, move_mount_end_called, move_mount_end_probe);
+// The same for 32-bit callers.
+at_return!(hook::SET_GROUP, move_mount_end_body, 0, result 1:
+    move_mount_end_compat, move_mount_end_compat_called, move_mount_end_compat_probe);
 
-/// The same for 32-bit callers.
-#[fexit]
-pub fn move_mount_end_compat(_context: FExitContext) -> i32 {
-    let _ = STASH.remove(bpf_get_current_pid_tgid());
-    0
+/// A call that failed before it had the lock leaves nothing behind.
+#[inline(always)]
+fn move_mount_end_body(_: &impl EbpfContext, _: Arguments, _: u64, _: u32) {
+    drop_stash();
 }

@@ -129,7 +129,7 @@ impl Slot for DentryLong {
 /// `false`: the ring was full.
 #[inline(always)]
 fn tell<T: Slot>(walk: &mut Walk, dentry: u64, room: u64) -> bool {
-    let Some(mut entry) = reserve::<T>() else { return false };
+    let Some(mut entry) = reserve::<T>(walk.lost_ns) else { return false };
     let (record, name) = T::parts(entry.as_mut_ptr());
     read::dentry(&mut walk.dentry_bytes, dentry);
     let parent = read::word(&walk.dentry_bytes, offset::DENTRY_PARENT);

@@ -14,7 +14,10 @@ use mountwatch_common::{
     record::{CommitRecord, Header, flag, kind},
 };
 
-use crate::maps::{RECORDS, count, counted};
+use crate::{
+    lost,
+    maps::{RECORDS, count, counted},
+};
 
 /// Whether submitting a record wakes the reader.
 ///
@@ -42,12 +45,22 @@ impl Wake {
     }
 }
 
-/// Reserves a slot; counts a loss if the ring is full.
+/// Reserves a slot; counts a loss in a namespace (0: in any) if the ring is full.
 #[inline(always)]
-pub fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
+pub fn reserve<T: 'static>(ns: u64) -> Option<RingBufEntry<T>> {
     let entry = RECORDS.reserve::<T>(0);
     if entry.is_none() {
-        count(counter::RECORDS_LOST);
+        lost::lost(counter::RECORDS_LOST, ns);
+    }
+    entry
+}
+
+/// Reserves a slot for what is known of a mount; counts a loss if the ring is full.
+#[inline(always)]
+pub fn reserve_for<T: 'static>(mount: u64) -> Option<RingBufEntry<T>> {
+    let entry = RECORDS.reserve::<T>(0);
+    if entry.is_none() {
+        lost::lost_mount(counter::RECORDS_LOST, mount);
     }
     entry
 }
@@ -84,7 +97,10 @@ pub fn fill_header(
 /// Tells the end of a change.
 #[inline(always)]
 pub fn commit(hook: u16, transaction: bool) {
-    let Some(mut entry) = reserve::<CommitRecord>() else { return };
+    let Some(mut entry) = RECORDS.reserve::<CommitRecord>(0) else {
+        count(counter::COMMITS_LOST);
+        return;
+    };
     let record = entry.as_mut_ptr();
     let flags = if transaction { flag::TRANSACTION } else { 0 };
     // SAFETY: the slot is ours until submitted; every byte of it is written.

@@ -1,6 +1,8 @@
 //! The maps, and what is kept in them between two programs.
 
 use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    helpers::bpf_get_current_pid_tgid,
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
@@ -14,16 +16,17 @@ use crate::walk::Walk;
 /// itself on one CPU, but it does run another one there).
 pub mod slot {
     pub const LOCKED: u32 = 0;
-    pub const REMOUNT: u32 = 1;
-    pub const RECONFIGURE: u32 = 2;
-    pub const SETATTR: u32 = 3;
-    pub const SETATTR_COMPAT: u32 = 4;
-    pub const OPEN_TREE_ATTR: u32 = 5;
-    pub const OPEN_TREE_ATTR_COMPAT: u32 = 6;
-    pub const RENAME: u32 = 7;
-    pub const DELETE: u32 = 8;
-    pub const SCAN: u32 = 9;
-    pub const COUNT: u32 = 10;
+    pub const RENAME: u32 = 1;
+    // Each of these is followed by the one of its spare.
+    pub const REMOUNT: u32 = 2;
+    pub const RECONFIGURE: u32 = 4;
+    pub const SETATTR: u32 = 6;
+    pub const SETATTR_COMPAT: u32 = 8;
+    pub const OPEN_TREE_ATTR: u32 = 10;
+    pub const OPEN_TREE_ATTR_COMPAT: u32 = 12;
+    pub const DELETE: u32 = 14;
+    pub const SCAN: u32 = 16;
+    pub const COUNT: u32 = 18;
 }
 
 /// Namespaces whose walk without the lock is to be repeated under it.
@@ -48,8 +51,9 @@ pub struct Hold {
 
 #[map]
 pub static RECORDS: RingBuf = RingBuf::with_byte_size(limits::RING_BYTES, 0);
+/// Mapped by userspace, which looks at it after each drain.
 #[map]
-pub static COUNTERS: Array<u64> = Array::with_max_entries(counter::COUNT, 0);
+pub static COUNTERS: Array<u64> = Array::with_max_entries(counter::COUNT, BPF_F_MMAPABLE);
 #[map]
 pub static CONTROL: Array<u64> = Array::with_max_entries(control::COUNT, 0);
 #[map]
@@ -60,11 +64,32 @@ pub static HOLD: Array<Hold> = Array::with_max_entries(1, 0);
 /// by itself, and then a rename of the forgotten dentry goes untold.
 #[map]
 pub static TOLD: HashMap<u64, [u64; 4]> = HashMap::with_max_entries(limits::TOLD_MAX, 0);
-/// Thread inside move_mount(2) → mount that it moves to.
+/// Thread inside move_mount(2) or pivot_root(2) → mounts that its change is about.
 #[map]
-pub static STASH: HashMap<u64, u64> = HashMap::with_max_entries(limits::STASH_MAX, 0);
+static STASH: HashMap<u64, [u64; 2]> = HashMap::with_max_entries(limits::STASH_MAX, 0);
 #[map]
 pub static WALK: PerCpuArray<Walk> = PerCpuArray::with_max_entries(slot::COUNT, 0);
+
+/// Remembers, for this thread, mounts to be told at the end of its hold.
+#[inline(always)]
+pub fn stash(mounts: [u64; 2]) {
+    let _ = STASH.insert(bpf_get_current_pid_tgid(), mounts, 0);
+}
+
+/// Takes what this thread remembered.
+#[inline(always)]
+pub fn take_stash() -> Option<[u64; 2]> {
+    // SAFETY: only this very thread removes its element.
+    let mounts = unsafe { STASH.get(bpf_get_current_pid_tgid()) }.copied()?;
+    drop_stash();
+    Some(mounts)
+}
+
+/// Forgets what this thread remembered.
+#[inline(always)]
+pub fn drop_stash() {
+    let _ = STASH.remove(bpf_get_current_pid_tgid());
+}
 
 /// Adds one to a counter.
 #[inline(always)]

@@ -6,7 +6,7 @@ use mountwatch_common::{
     record::{MountLong, MountRecord, MountShort, flag, kind},
 };
 
-use crate::{emit::reserve, maps::WALK, read, walk::Walk};
+use crate::{emit::reserve_for, maps::WALK, read, walk::Walk};
 
 /// `MNT_SHARED` and `MNT_UNBINDABLE` of `mnt_flags`, until 6.16.
 const MNT_SHARED: u32 = 0x1000;
@@ -39,7 +39,7 @@ pub extern "C" fn mount_tell(slot: u32) -> i32 {
     let length = copied.saturating_sub(1);
     walk.told += 1;
     if length <= SOURCE_BYTES_SHORT as u32 {
-        let Some(mut entry) = reserve::<MountShort>() else { return 0 };
+        let Some(mut entry) = reserve_for::<MountShort>(mount) else { return 0 };
         let record = entry.as_mut_ptr();
         // SAFETY: the slot is ours until submitted; every field is written. The source is copied
         // as words: both fields are aligned and as long.
@@ -55,7 +55,7 @@ pub extern "C" fn mount_tell(slot: u32) -> i32 {
         }
         entry.submit(walk.wake());
     } else {
-        let Some(mut entry) = reserve::<MountLong>() else { return 0 };
+        let Some(mut entry) = reserve_for::<MountLong>(mount) else { return 0 };
         let record = entry.as_mut_ptr();
         // SAFETY: as above.
         unsafe {

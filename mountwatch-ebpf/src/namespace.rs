@@ -1,9 +1,6 @@
 //! NAMESPACE_BORN and NAMESPACE_GONE.
 
-use aya_ebpf::{
-    macros::{fentry, fexit},
-    programs::{FEntryContext, FExitContext},
-};
+use aya_ebpf::EbpfContext;
 use aya_log_ebpf::info;
 use mountwatch_common::{
     hook, offset,
@@ -13,7 +10,9 @@ use mountwatch_common::{
 use crate::{
     emit::{Wake, header, reserve},
     maps::hold,
-    pending, read, roots,
+    pending,
+    program::{Arguments, at_entry, at_return},
+    read, roots,
 };
 
 /// `CLONE_NEWNS`, also the type of a mount namespace among `struct ns_common`.
@@ -53,7 +52,7 @@ pub fn identity(ns: u64) -> Identity {
 /// Tells the birth or the death of a namespace.
 #[inline(always)]
 pub fn tell(ns: u64, kind: u16, hook: u16, flags: u32, task: u32) {
-    let Some(mut entry) = reserve::<NamespaceRecord>() else { return };
+    let Some(mut entry) = reserve::<NamespaceRecord>(0) else { return };
     let record = entry.as_mut_ptr();
     let identity = identity(ns);
     let flags = flags | if identity.is_anonymous { flag::ANONYMOUS } else { 0 };
@@ -69,29 +68,33 @@ pub fn tell(ns: u64, kind: u16, hook: u16, flags: u32, task: u32) {
     entry.submit(Wake::Now.flags());
 }
 
-/// Until 6.17: `copy_mnt_ns(flags, ns, user_ns, new_fs)` returned. Its mounts were told under the
-/// lock, by `copy_tree`'s mark.
-#[fexit]
-pub fn namespace_born(context: FExitContext) -> i32 {
-    let flags = read::argument(&context, 0);
-    let ns = read::argument(&context, 4);
+// Until 6.17: `copy_mnt_ns(flags, ns, user_ns, new_fs)`.
+at_return!(hook::NAMESPACE_BORN, born_body, 1, result 4:
+    namespace_born, namespace_born_called, namespace_born_probe, spare namespace_born_spare);
+
+/// Its mounts were told under the lock, by `copy_tree`'s mark.
+#[inline(always)]
+fn born_body(context: &impl EbpfContext, [flags, ..]: Arguments, ns: u64, _: u32) {
     if flags & CLONE_NEWNS != 0 && !read::is_error(ns) {
         tell(ns, kind::NAMESPACE_BORN, hook::NAMESPACE_BORN, 0, 0);
         if read::kernel_log() {
-            info!(&context, "mount namespace {} is born", identity(ns).inum);
+            info!(context, "mount namespace {} is born", identity(ns).inum);
         }
     }
-    0
 }
 
-/// Since 6.18: `__ns_tree_add_raw(ns_common, …)`, still under `namespace_sem`. The namespace is
-/// complete, and may have no process (`OPEN_TREE_NAMESPACE`): only here is its root seen.
-#[fentry]
-pub fn namespace_born_tree(context: FEntryContext) -> i32 {
-    let Some(ns) = mount_namespace(read::argument(&context, 0)) else { return 0 };
+// Since 6.18: `__ns_tree_add_raw(ns_common, …)`, for namespaces of all types.
+at_entry!(hook::NAMESPACE_BORN, born_tree_body, 1:
+    namespace_born_tree, namespace_born_tree_probe, spare namespace_born_tree_spare);
+
+/// Still under `namespace_sem`. The namespace is complete, and may have no process
+/// (`OPEN_TREE_NAMESPACE`): only here is its root seen.
+#[inline(always)]
+fn born_tree_body(context: &impl EbpfContext, [common, ..]: Arguments, _: u32) {
+    let Some(ns) = mount_namespace(common) else { return };
     tell(ns, kind::NAMESPACE_BORN, hook::NAMESPACE_BORN, flag::TRANSACTION, 0);
     if read::kernel_log() {
-        info!(&context, "mount namespace {} is born", identity(ns).inum);
+        info!(context, "mount namespace {} is born", identity(ns).inum);
     }
     let root: u64 = read::member(ns, offset::NAMESPACE_ROOT);
     if let Some(hold) = hold() {
@@ -100,27 +103,24 @@ pub fn namespace_born_tree(context: FEntryContext) -> i32 {
             roots::mark(hold, root);
         }
     }
-    0
 }
 
-/// `free_mnt_ns(ns)` or `mnt_ns_tree_remove(ns)` begins.
-#[fentry]
-pub fn namespace_gone(context: FEntryContext) -> i32 {
-    gone(&context, read::argument(&context, 0));
-    0
-}
+// `free_mnt_ns(ns)` or `mnt_ns_tree_remove(ns)`.
+at_entry!(hook::NAMESPACE_GONE, gone_body, 1:
+    namespace_gone, namespace_gone_probe, spare namespace_gone_spare);
+// `__ns_tree_remove(ns_common, …)`, for namespaces of all types.
+at_entry!(hook::NAMESPACE_GONE, gone_tree_body, 1:
+    namespace_gone_tree, namespace_gone_tree_probe, spare namespace_gone_tree_spare);
 
-/// `__ns_tree_remove(ns_common, …)` begins.
-#[fentry]
-pub fn namespace_gone_tree(context: FEntryContext) -> i32 {
-    if let Some(ns) = mount_namespace(read::argument(&context, 0)) {
-        gone(&context, ns);
+#[inline(always)]
+fn gone_tree_body(context: &impl EbpfContext, [common, ..]: Arguments, place: u32) {
+    if let Some(ns) = mount_namespace(common) {
+        gone_body(context, [ns, 0, 0], place);
     }
-    0
 }
 
 #[inline(always)]
-fn gone(context: &FEntryContext, ns: u64) {
+fn gone_body(context: &impl EbpfContext, [ns, ..]: Arguments, _: u32) {
     pending::remove(ns);
     tell(ns, kind::NAMESPACE_GONE, hook::NAMESPACE_GONE, 0, 0);
     if read::kernel_log() {

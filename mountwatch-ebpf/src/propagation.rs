@@ -1,9 +1,6 @@
 //! Mounts that leave, propagation types, peer groups: told at once, under `namespace_sem`.
 
-use aya_ebpf::{
-    macros::{fentry, fexit},
-    programs::{FEntryContext, FExitContext},
-};
+use aya_ebpf::EbpfContext;
 use mountwatch_common::{
     counter, hook, limits, offset,
     record::{GroupRecord, flag, kind},
@@ -11,38 +8,42 @@ use mountwatch_common::{
 
 use crate::{
     emit::{Wake, header, reserve},
-    maps::{WALK, count, hold, slot},
+    lost,
+    maps::{WALK, hold, slot},
     mount::mount_tell,
+    program::{Arguments, at_entry, at_return},
     read,
     walk::Walk,
 };
 
-/// `change_mnt_propagation(mnt, type)`. Before 6.17 umount makes each mount private on its way out,
-/// when it has no namespace any more.
-#[fexit]
-pub fn propagation(context: FExitContext) -> i32 {
-    let mount = read::argument(&context, 0);
+// `change_mnt_propagation(mnt, type)`.
+at_return!(hook::PROPAGATION, propagation_body, 1, result 2:
+    propagation, propagation_called, propagation_probe);
+
+/// Before 6.17 umount makes each mount private on its way out, when it has no namespace any more.
+#[inline(always)]
+fn propagation_body(_: &impl EbpfContext, [mount, ..]: Arguments, _: u64, _: u32) {
     let Some(walk) = Walk::begin(slot::LOCKED, hook::PROPAGATION, flag::TRANSACTION, true) else {
-        return 0;
+        return;
     };
     walk.mount = mount;
     mount_tell(slot::LOCKED);
     set_dirty();
-    0
 }
 
-/// `bulk_make_private(list)`: everything that one umount takes away, linked by `mnt_list`. The
-/// mounts still have their old fields.
-#[fentry]
-pub fn bulk_private(context: FEntryContext) -> i32 {
-    let list = read::argument(&context, 0);
+// `bulk_make_private(list)`.
+at_entry!(hook::BULK_PRIVATE, bulk_private_body, 1: bulk_private, bulk_private_probe);
+
+/// Everything that one umount takes away, linked by `mnt_list`. The mounts still have their old
+/// fields.
+#[inline(always)]
+fn bulk_private_body(_: &impl EbpfContext, [list, ..]: Arguments, _: u32) {
     let flags = flag::TRANSACTION | flag::GONE;
-    let Some(walk) = Walk::begin(slot::LOCKED, hook::BULK_PRIVATE, flags, true) else { return 0 };
+    let Some(walk) = Walk::begin(slot::LOCKED, hook::BULK_PRIVATE, flags, true) else { return };
     walk.root = list;
     walk.dentry = read::at(list);
     bulk_run();
     set_dirty();
-    0
 }
 
 /// Follows the list to its end; three nested loops, as in `step`.
@@ -56,7 +57,7 @@ extern "C" fn bulk_run() -> i32 {
         }
         round += 1;
     }
-    count(counter::WALKS_CUT);
+    lost::lost(counter::WALKS_CUT, 0);
     1
 }
 
@@ -103,13 +104,15 @@ extern "C" fn bulk_step() -> i32 {
     0
 }
 
-/// `mnt_release_group_id(mnt)`: the last member leaves its peer group; `mnt`'s slaves are about to
-/// get its own master.
-#[fentry]
-pub fn group_dead(context: FEntryContext) -> i32 {
-    let mount = read::argument(&context, 0);
+// `mnt_release_group_id(mnt)`.
+at_entry!(hook::GROUP_DEAD, group_dead_body, 1: group_dead, group_dead_probe);
+
+/// The last member leaves its peer group; its slaves are about to get its own master. Those may be
+/// in any namespace.
+#[inline(always)]
+fn group_dead_body(_: &impl EbpfContext, [mount, ..]: Arguments, _: u32) {
     set_dirty();
-    let Some(mut entry) = reserve::<GroupRecord>() else { return 0 };
+    let Some(mut entry) = reserve::<GroupRecord>(0) else { return };
     let record = entry.as_mut_ptr();
     let master: u64 = read::member(mount, offset::MOUNT_MASTER);
     // SAFETY: the slot is ours until submitted; every field is written.
@@ -121,7 +124,6 @@ pub fn group_dead(context: FEntryContext) -> i32 {
             if master == 0 { 0 } else { read::member(master, offset::MOUNT_GROUP_ID) };
     }
     entry.submit(Wake::Silent.flags());
-    0
 }
 
 #[inline(always)]

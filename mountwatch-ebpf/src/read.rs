@@ -7,7 +7,7 @@ use aya_ebpf::{
 use core::arch::asm;
 use mountwatch_common::{counter, offset};
 
-use crate::maps::count;
+use crate::lost;
 
 /// Byte offsets of [`offset::MEMBERS`] on this kernel, set by the loader. A frozen map: verifiers
 /// take the values for constants and drop the code for members that do not exist.
@@ -52,6 +52,14 @@ pub fn kernel_log() -> bool {
     unsafe { (&raw const KERNEL_LOG).read_volatile() != 0 }
 }
 
+/// Nobody knows what the value would have been about.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn read_failed() -> i32 {
+    lost::lost(counter::READS_FAILED, 0);
+    0
+}
+
 /// Reads a value; zero, and counted, if the address cannot be read.
 #[inline(always)]
 pub fn at<T: Copy + Default>(address: u64) -> T {
@@ -60,9 +68,16 @@ pub fn at<T: Copy + Default>(address: u64) -> T {
     if let Ok(value) = unsafe { bpf_probe_read_kernel(address as *const T) } {
         value
     } else {
-        count(counter::READS_FAILED);
+        read_failed();
         T::default()
     }
+}
+
+/// Reads a word; zero if the address cannot be read.
+#[inline(always)]
+pub fn quietly(address: u64) -> u64 {
+    // SAFETY: as in `at`.
+    unsafe { bpf_probe_read_kernel(address as *const u64) }.unwrap_or(0)
 }
 
 /// Reads a member of the structure at an address; zero if this kernel does not have it.
@@ -111,7 +126,7 @@ fn bulk(destination: *mut u8, room: u32, span: u32, address: u64) {
     let failed =
         unsafe { generated::bpf_probe_read_kernel(destination.cast(), span, address as _) };
     if failed != 0 {
-        count(counter::READS_FAILED);
+        read_failed();
     }
 }
 
@@ -148,7 +163,7 @@ pub fn string(destination: *mut u8, room: u32, address: u64) -> u32 {
     let copied =
         unsafe { generated::bpf_probe_read_kernel_str(destination.cast(), room, address as _) };
     if copied <= 0 {
-        count(counter::READS_FAILED);
+        read_failed();
         return 0;
     }
     copied as u32
@@ -171,7 +186,7 @@ pub fn text(destination: *mut u8, room: u64, length: u64, address: u64) -> u32 {
         generated::bpf_probe_read_kernel(destination.cast(), length as u32, address as _)
     };
     if failed != 0 {
-        count(counter::READS_FAILED);
+        read_failed();
     }
     length as u32
 }

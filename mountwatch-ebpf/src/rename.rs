@@ -1,26 +1,27 @@
 //! Names that change under a mount: renames and deletions of dentries that were told.
 
-use aya_ebpf::{macros::fexit, programs::FExitContext};
+use aya_ebpf::{EbpfContext, macros::fexit, programs::FExitContext};
 use mountwatch_common::{counter, hook, limits, offset};
 
 use crate::{
     dentry::dentry_step,
-    emit,
-    maps::{TOLD, WALK, count, hold, slot},
+    emit, lost,
+    maps::{TOLD, WALK, hold, slot},
+    program::{Arguments, FIRST, SPARE, arguments, at_return, is_left, mark_done},
     read,
     walk::Walk,
 };
 
-/// `__d_move(dentry, target, exchange)`. The target of a plain rename is unhashed, so it is told
-/// too.
-#[fexit]
-pub fn rename(context: FExitContext) -> i32 {
-    let dentry = read::argument(&context, 0);
-    let target = read::argument(&context, 1);
+// `__d_move(dentry, target, exchange)`, under `rename_lock`.
+at_return!(hook::RENAME, rename_body, 2, result 3: rename, rename_called, rename_probe);
+
+/// The target of a plain rename is unhashed, so it is told too.
+#[inline(always)]
+fn rename_body(_: &impl EbpfContext, [dentry, target, _]: Arguments, _: u64, _: u32) {
     let dentry_matters = matters(dentry);
     let target_matters = matters(target);
     if !dentry_matters && !target_matters {
-        return 0;
+        return;
     }
     if dentry_matters {
         tell_chain(slot::RENAME, hook::RENAME, dentry);
@@ -29,22 +30,35 @@ pub fn rename(context: FExitContext) -> i32 {
         tell_chain(slot::RENAME, hook::RENAME, target);
     }
     emit::commit(hook::RENAME, false);
-    0
 }
 
-/// `d_delete(dentry)`: the dentry is unhashed now, unless others use it (then it became negative).
-#[fexit]
-pub fn delete(context: FExitContext) -> i32 {
-    let dentry = read::argument(&context, 0);
+// `d_delete(dentry)`.
+at_return!(hook::DELETE, delete_body, 1, result 1: delete, delete_called, delete_probe);
+
+/// The dentry is unhashed now, unless others use it (then it became negative).
+#[inline(always)]
+fn delete_body(_: &impl EbpfContext, [dentry, ..]: Arguments, _: u64, place: u32) {
     if !matters(dentry) {
-        return 0;
+        return;
+    }
+    // Most deletions concern nobody here, and those leave no mark.
+    if place == FIRST {
+        mark_done(hook::DELETE);
+    } else if !is_left(hook::DELETE, false) {
+        return;
     }
     let hash =
         read::offset(offset::DENTRY_HASH).wrapping_add(read::offset(offset::HLIST_BL_NODE_PPREV));
     if read::at::<u64>(dentry + u64::from(hash)) == 0 {
-        tell_chain(slot::DELETE, hook::DELETE, dentry);
+        tell_chain(slot::DELETE + place, hook::DELETE, dentry);
         emit::commit(hook::DELETE, false);
     }
+}
+
+/// The spare of `delete`.
+#[fexit]
+pub fn delete_spare(context: FExitContext) -> i32 {
+    delete_body(&context, arguments(&context, 1), 0, SPARE);
     0
 }
 
@@ -74,7 +88,7 @@ extern "C" fn chain_run(slot: u32) -> i32 {
         }
         round += 1;
     }
-    count(counter::WALKS_CUT);
+    lost::lost(counter::WALKS_CUT, 0);
     1
 }
 

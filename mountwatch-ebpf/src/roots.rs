@@ -2,7 +2,10 @@
 
 use mountwatch_common::{counter, limits};
 
-use crate::maps::{Hold, ROOTS, count};
+use crate::{
+    lost::lost_mount,
+    maps::{Hold, ROOTS},
+};
 
 /// Tags in the low bits of a root (mounts are aligned to more).
 /// It is a copy: if it got a parent, then that attachment was marked too.
@@ -22,7 +25,7 @@ pub fn mark(hold: &mut Hold, mount: u64) {
     let (index, tagged) =
         if is_repeated { (hold.roots - 1, hold.last & mount) } else { (hold.roots, mount) };
     if index >= limits::ROOTS_MAX {
-        count(counter::ROOTS_LOST);
+        lost_mount(counter::ROOTS_LOST, mount & !TAGS);
         return;
     }
     if let Some(cell) = ROOTS.get_ptr_mut(index) {

@@ -4,7 +4,8 @@ use mountwatch_common::{counter, limits, offset, record::flag};
 
 use crate::{
     dentry::dentry_step,
-    maps::{ROOTS, WALK, count},
+    lost::lost_mount,
+    maps::{ROOTS, WALK},
     mount::mount_tell,
     read,
     roots::{TAG_COPY, TAG_SINGLE, TAGS},
@@ -23,8 +24,11 @@ pub extern "C" fn walk_run(slot: u32) -> i32 {
         }
         round += 1;
     }
-    count(counter::WALKS_CUT);
-    1
+    match WALK.get_ptr(slot) {
+        // SAFETY: the slot of the running program.
+        Some(walk) => lost_mount(counter::WALKS_CUT, unsafe { (*walk).root }),
+        None => 1,
+    }
 }
 
 /// The middle loop. 1 = the walk is over.
@@ -99,6 +103,7 @@ fn arrive(walk: &mut Walk) -> bool {
             walk.phase = phase::ROOT;
             return false;
         }
+        walk.lost_ns = walk.namespace();
     }
     let sb = walk.embedded(offset::VFSMOUNT_SB);
     superblock::tell(walk, sb);

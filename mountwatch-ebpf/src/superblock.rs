@@ -32,7 +32,7 @@ pub fn tell(walk: &mut Walk, sb: u64) {
 /// Tells a super block, whatever was told before.
 #[inline(always)]
 pub fn tell_now(walk: &mut Walk, sb: u64, flags: u32) {
-    let Some(mut entry) = reserve::<SuperRecord>() else { return };
+    let Some(mut entry) = reserve::<SuperRecord>(walk.lost_ns) else { return };
     let record = entry.as_mut_ptr();
     let fingerprint = fingerprint(sb);
     // SAFETY: the slot is ours until submitted; every field is written (the strings up to their

@@ -58,6 +58,8 @@ pub struct Walk {
     pub is_single: u32,
     /// Without the lock: the namespace that every mount of the walk must be in.
     pub own_ns: u64,
+    /// The namespace that a lost name of this walk is about; 0 for any.
+    pub lost_ns: u64,
     /// Records told in this walk.
     pub told: u32,
     /// The next dentry is to be told even if it was.
@@ -103,6 +105,7 @@ impl Walk {
         walk.phase = phase::ROOT;
         walk.has_bytes = 0;
         walk.own_ns = 0;
+        walk.lost_ns = 0;
         walk.last_parent = 0;
         walk.last_sb = 0;
         // SAFETY: the helper has no precondition.

@@ -5,6 +5,7 @@
 //! that [`Tracker::now`] waits until everything that happened before the call is in its answer.
 
 mod handle;
+mod losses;
 mod options;
 mod source;
 mod status;
@@ -39,6 +40,10 @@ pub struct Config {
     pub ring_bytes: u32,
     /// Names of hooks that are left out; for tests of what happens then.
     pub without_hooks: Vec<String>,
+    /// Names of hooks that are replaced by what stands in for them; for tests of that.
+    pub fallback_hooks: Vec<String>,
+    /// Probes in place of trampolines; for tests of what works without those.
+    pub no_fentry: bool,
     /// Whether the kernel side writes diagnostics of its own.
     pub kernel_log: bool,
 }
@@ -50,6 +55,8 @@ impl Config {
             backend: BackendChoice::Auto,
             ring_bytes: limits::RING_BYTES,
             without_hooks: Vec::new(),
+            fallback_hooks: Vec::new(),
+            no_fentry: false,
             kernel_log: false,
         }
     }

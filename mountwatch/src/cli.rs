@@ -51,6 +51,12 @@ pub struct Global {
     /// Leave out a hook, to test what happens without it.
     #[arg(long = "without-hook", global = true, help_heading = EVERYWHERE, hide = true, value_name = "NAME", value_parser = hook_name)]
     pub without_hooks: Vec<String>,
+    /// Replace a hook by what stands in for it, to test that.
+    #[arg(long = "fallback-hook", global = true, help_heading = EVERYWHERE, hide = true, value_name = "NAME", value_parser = hook_name)]
+    pub fallback_hooks: Vec<String>,
+    /// Use probes in place of trampolines (fentry and fexit).
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
+    pub no_fentry: bool,
 }
 
 impl Global {

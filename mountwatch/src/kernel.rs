@@ -11,6 +11,6 @@ pub mod task;
 
 mod sys;
 mod sys_bpf;
-mod sys_ring;
+mod sys_map;
 mod sys_tracefs;
 pub(crate) mod sys_wait;

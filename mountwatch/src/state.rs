@@ -79,6 +79,7 @@ pub struct State {
     /// Dentries that something refers to and that were not told yet.
     unknown_dentries: HashSet<crate::model::DentryKey>,
     needs: Vec<Need>,
+    losses: scan::LastLosses,
     counters: Counters,
     /// What the back end cannot see, in sentences.
     blind: Vec<String>,

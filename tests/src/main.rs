@@ -49,7 +49,7 @@ const SCENARIO_LIMIT: Duration = Duration::from_mins(2);
 const RANDOM_LIMIT: Duration = Duration::from_mins(4);
 
 /// Runs scenarios and random mount programs against the index, and checks the command.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(
     name = "vm-tests",
     after_help = "Exit status: 0 all passed, 1 some failed, 2 wrong usage."
@@ -70,6 +70,12 @@ struct Arguments {
     /// The command to check.
     #[arg(long, value_name = "PATH", default_value = "mountwatch")]
     mountwatch: PathBuf,
+    /// Probes in place of trampolines.
+    #[arg(long)]
+    no_fentry: bool,
+    /// Replace a hook by what stands in for it.
+    #[arg(long = "fallback-hook", value_name = "NAME")]
+    fallback_hooks: Vec<String>,
     /// Only tests of this kind.
     #[arg(long, value_enum)]
     only: Option<Kind>,
@@ -96,6 +102,8 @@ fn main() -> ExitCode {
     if env::args_os().nth(1).is_some_and(|argument| argument == task::ARGUMENT) {
         return exit_of(task::serve_process().map(|()| true));
     }
+    // What the tracker has to say about losses belongs to a failure.
+    env_logger::Builder::from_env(env_logger::Env::new().default_filter_or("warn")).init();
     exit_of(run(&Arguments::parse()))
 }
 
@@ -151,7 +159,7 @@ fn run_tests(arguments: &Arguments, scenarios: Vec<Scenario>, base: &Path) -> Re
         Backend::Notify => Some("notify"),
     };
     if wants(Kind::Scenarios) || wants(Kind::Random) {
-        let oracle = start(arguments.backend, kernel)?;
+        let oracle = start(arguments, kernel)?;
         backend = Some(oracle.backend);
         println!("kernel {kernel}, back end {}", oracle.backend);
         if wants(Kind::Scenarios) {
@@ -167,9 +175,10 @@ fn run_tests(arguments: &Arguments, scenarios: Vec<Scenario>, base: &Path) -> Re
             "compared {} files, {} lines, {} files equal only after a while",
             compared.files, compared.lines, compared.late
         );
+        print_counters(&oracle);
         drop(oracle);
         if is_wanted("restart") {
-            run_restart(&mut report, arguments.backend, kernel, base);
+            run_restart(&mut report, arguments, kernel, base);
         }
         if is_wanted("nothing_stays_loaded") {
             let result = cli_checks::no_programs_but(&programs_before);
@@ -183,13 +192,30 @@ fn run_tests(arguments: &Arguments, scenarios: Vec<Scenario>, base: &Path) -> Re
     Ok(report.finish())
 }
 
-fn start(backend: Backend, kernel: Kernel) -> Result<SharedOracle> {
-    let choice = match backend {
+/// What the kernel side counted, as far as it counted something.
+fn print_counters(oracle: &Oracle) {
+    let Ok(status) = oracle.tracker.status() else { return };
+    let counted: Vec<String> = status
+        .counters
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    println!("counted by the back end: {}", counted.join(", "));
+}
+
+fn start(arguments: &Arguments, kernel: Kernel) -> Result<SharedOracle> {
+    let choice = match arguments.backend {
         Backend::Auto => BackendChoice::Auto,
         Backend::Hooks => BackendChoice::Hooks,
         Backend::Notify => BackendChoice::Notify,
     };
-    let config = Config { backend: choice, ..Config::new() };
+    let config = Config {
+        backend: choice,
+        no_fentry: arguments.no_fentry,
+        fallback_hooks: arguments.fallback_hooks.clone(),
+        ..Config::new()
+    };
     let tracker = Tracker::start(&config).context("cannot start the tracker")?;
     Ok(Arc::new(Oracle::new(tracker, kernel)?))
 }
@@ -251,7 +277,8 @@ fn run_random(report: &mut Report, arguments: &Arguments, oracle: &SharedOracle,
 }
 
 /// A second tracker, started while namespaces and groups are there already.
-fn run_restart(report: &mut Report, backend: Backend, kernel: Kernel, base: &Path) {
+fn run_restart(report: &mut Report, arguments: &Arguments, kernel: Kernel, base: &Path) {
+    let arguments = arguments.clone();
     let base = base.to_owned();
     let outcome = report::with_limit(SCENARIO_LIMIT, move |_| -> Result<Vec<String>> {
         let mut world = world::World::new(&base)?;
@@ -259,7 +286,7 @@ fn run_restart(report: &mut Report, backend: Backend, kernel: Kernel, base: &Pat
             world.line(scenario::MAIN, line)?;
         }
         world.namespace("A", scenario::MAIN, command::Unshare::Slave)?;
-        let oracle = start(backend, kernel)?;
+        let oracle = start(&arguments, kernel)?;
         let mut found = oracle.differences(&world.viewers(), &world.held());
         world.line(scenario::MAIN, "mount tmpfs /s/d0")?;
         world.line("A", "mount tmpfs /s/d1")?;

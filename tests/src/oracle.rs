@@ -69,8 +69,6 @@ struct Counts {
     losses: u64,
     /// Records that found no room, walks that were cut, and their like.
     lost: u64,
-    /// Programs that the kernel skipped.
-    skipped: u64,
     anomalies: u64,
     rereads: u64,
     rescans: u64,
@@ -85,7 +83,6 @@ impl From<&Status> for Counts {
         Self {
             losses: status.losses,
             lost: sum(&LOST),
-            skipped: sum(&["recursion_misses"]),
             anomalies: status.anomalies,
             rereads: status.rereads,
             rescans: status.rescans,
@@ -235,11 +232,6 @@ impl Oracle {
             }
         };
         grew("records lost", before.lost, now.lost);
-        // Preemptible kernels skip a program that is interrupted by itself (`recursion_misses`).
-        // That is a loss that was noticed and repaired by a scan, if what is compared is equal.
-        if before.skipped != now.skipped {
-            return found;
-        }
         grew("losses", before.losses, now.losses);
         grew("anomalies", before.anomalies, now.anomalies);
         // Before 6.11 statmount(2) does not tell options: one read, which is a scan, for each new

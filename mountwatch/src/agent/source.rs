@@ -1,6 +1,8 @@
 //! The back ends behind one face: both give events, both can scan, both have a barrier.
 
+use super::losses::{LossWatch, Lost};
 use super::{BackendChoice, Config};
+use crate::kernel::hooks::Wishes;
 use crate::kernel::load::{Hooks, LoadConfig, LoadError};
 use crate::kernel::namespaces::{self, NamespacesError};
 use crate::kernel::notify::{self, LookError, Notify, NotifyConfig, NotifyError};
@@ -88,7 +90,7 @@ pub(super) struct HookSource {
     /// Absent while it runs.
     scanner: Option<Scanner>,
     epoch: u64,
-    losses: u64,
+    losses: LossWatch,
     /// Records that could not be decoded: as good as lost.
     undecoded: u64,
 }
@@ -96,8 +98,8 @@ pub(super) struct HookSource {
 /// What one drain gave besides events.
 #[derive(Debug, Default)]
 pub(super) struct Drained {
-    /// Something was lost.
-    pub(super) lost: bool,
+    /// What was lost.
+    pub(super) lost: Lost,
     /// Namespaces that the events tell as a whole.
     pub(super) listed: Vec<NamespaceInode>,
 }
@@ -165,7 +167,8 @@ impl Source {
             Self::Hooks(source) => Ok(source.drain(events)),
             Self::Notify(source) => {
                 let drained = source.drain(events)?;
-                Ok(Drained { lost: drained.lost, listed: drained.listed })
+                let lost = if drained.lost { Lost::Anywhere } else { Lost::Nothing };
+                Ok(Drained { lost, listed: drained.listed })
             }
         }
     }
@@ -242,7 +245,7 @@ impl Source {
     pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
         match self {
             Self::Hooks(source) => {
-                let losses = source.hooks.losses();
+                let losses = source.hooks.losses(true);
                 let mut counters: Vec<_> =
                     counter::NAMES.into_iter().zip(losses.counters).collect();
                 counters.push(("recursion_misses", losses.recursion_misses));
@@ -263,7 +266,7 @@ fn check(config: &Config) -> Result<(), StartError> {
     if !bytes.is_power_of_two() || !(limits::RING_BYTES_MIN..=1 << 30).contains(&bytes) {
         return Err(StartError::RingBytes(bytes));
     }
-    for name in &config.without_hooks {
+    for name in config.without_hooks.iter().chain(&config.fallback_hooks) {
         if !hook::NAMES.iter().any(|(_, known)| known == name) {
             return Err(StartError::UnknownHook(name.clone()));
         }
@@ -275,12 +278,23 @@ impl HookSource {
     fn start(config: &Config) -> Result<Self, LoadError> {
         let mut hooks = Hooks::load(&LoadConfig {
             ring_bytes: config.ring_bytes,
-            without: config.without_hooks.clone(),
+            wishes: Wishes {
+                without: config.without_hooks.clone(),
+                fallback: config.fallback_hooks.clone(),
+                no_fentry: config.no_fentry,
+            },
             kernel_log: config.kernel_log,
         })?;
         let ring = hooks.take_ring().ok_or(LoadError::Incomplete("ring buffer"))?;
         hooks.control(control::EPOCH, 1)?;
-        Ok(Self { hooks, ring, scanner: None, epoch: 1, losses: 0, undecoded: 0 })
+        Ok(Self {
+            hooks,
+            ring,
+            scanner: None,
+            epoch: 1,
+            losses: LossWatch::default(),
+            undecoded: 0,
+        })
     }
 
     /// Drains up to the position at the begin of the call. A slot that is reserved and not yet
@@ -300,32 +314,18 @@ impl HookSource {
                 None => std::thread::yield_now(),
             }
         }
-        let losses = self.losses();
-        let lost = losses > self.losses;
-        self.losses = losses;
+        let lost = self.losses.look(&mut self.hooks, self.undecoded);
         Drained { lost, listed: Vec::new() }
     }
 
-    /// The sum of everything that means that a record is missing.
-    fn losses(&self) -> u64 {
-        let losses = self.hooks.losses();
-        let counted: u64 = losses
-            .counters
-            .into_iter()
-            .zip(0..counter::COUNT)
-            .filter(|(_, index)| *index != counter::DENTRIES_UNTRACKED)
-            .map(|(count, _)| count)
-            .sum();
-        counted + losses.recursion_misses + self.undecoded
-    }
-
     /// Reads one namespace's mountinfo while the `scan` hook tells each line; `step` gets each
-    /// piece of text with the events that came until then.
+    /// piece of text with the events that came until then. `false`: a line may not have been told.
     pub(super) fn scan(
         &mut self,
         namespace: OwnedFd,
-        mut step: impl FnMut(&[u8], Vec<Event>, bool),
-    ) -> Result<(), SourceError> {
+        mut step: impl FnMut(&[u8], Vec<Event>, Lost),
+    ) -> Result<bool, SourceError> {
+        let skips = self.hooks.losses(false).skips_in_scans;
         let own = u64::from(std::process::id());
         self.hooks.control(control::SCAN_TGID, own)?;
         let mut scanner = self.scanner.take().unwrap_or_else(Scanner::spawn);
@@ -340,7 +340,8 @@ impl HookSource {
         let mut events = Vec::new();
         let drained = self.drain(&mut events);
         step(b"", events, drained.lost);
-        Ok(result?)
+        result?;
+        Ok(self.hooks.losses(false).skips_in_scans == skips)
     }
 
     pub(super) fn namespaces() -> Result<Vec<namespaces::FoundNamespace>, SourceError> {

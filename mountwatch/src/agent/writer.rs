@@ -1,6 +1,7 @@
 //! The writer: the one thread that changes the index.
 
 use super::handle::{Shared, Subscription};
+use super::losses::Lost;
 use super::options;
 use super::source::{Source, SourceError, StartError};
 use super::{Config, Status};
@@ -37,8 +38,8 @@ const OPEN_MAX: Duration = Duration::from_secs(3);
 const OPEN_AFTER_LOSS_MAX: Duration = Duration::from_millis(100);
 /// How often everything is looked after without a reason: losses that no record tells of.
 const TICK: Duration = Duration::from_millis(250);
-/// Scans of everything in a row that end in another loss, before the next one waits for a tick.
-const SCANS_IN_A_ROW_MAX: u32 = 3;
+/// Rounds of scans in a row that end in another need, before the next one waits for a tick.
+const SCANS_IN_A_ROW_MAX: u32 = 8;
 
 pub(super) struct Writer {
     source: Source,
@@ -179,9 +180,11 @@ impl Writer {
             if needs.is_empty() {
                 return Ok(());
             }
-            if round >= SCANS_IN_A_ROW_MAX && needs.contains(&Need::ScanAll) {
+            if round >= SCANS_IN_A_ROW_MAX {
                 // It stays stale, and says so; the next tick tries again.
-                self.state.ask_again(Need::ScanAll);
+                for need in needs {
+                    self.state.ask_again(need);
+                }
                 return Ok(());
             }
             self.serve_needs(needs)?;
@@ -215,7 +218,7 @@ impl Writer {
         let mark = self.state.begin_scan();
         let mut events = Vec::new();
         let drained = self.source.drain(&mut events)?;
-        self.apply(events, drained.lost);
+        self.apply(events, &drained.lost);
         for inode in drained.listed {
             self.state.end_scan(mark, inode);
         }
@@ -223,7 +226,7 @@ impl Writer {
     }
 
     /// Applies what a drain gave, and measures how long it was on its way.
-    fn apply(&mut self, events: Vec<Event>, lost: bool) {
+    fn apply(&mut self, events: Vec<Event>, lost: &Lost) {
         if let Some(ktime_ns) = events.first().map(ktime_of)
             && ktime_ns > 0
         {
@@ -272,7 +275,7 @@ impl Writer {
                 let mut events = Vec::new();
                 let inodes = source.scan(None, &mut events)?;
                 self.numbers.rescans += inodes.len() as u64;
-                self.apply(events, false);
+                self.apply(events, &Lost::Nothing);
                 for inode in &inodes {
                     self.state.end_scan(mark, *inode);
                 }
@@ -308,7 +311,7 @@ impl Writer {
                 let mut events = Vec::new();
                 let inodes = source.scan(Some(inode), &mut events)?;
                 self.numbers.rescans += inodes.len() as u64;
-                self.apply(events, false);
+                self.apply(events, &Lost::Nothing);
                 if inodes.is_empty() {
                     self.state.namespace_vanished(inode);
                 }
@@ -329,10 +332,12 @@ impl Writer {
         let (source, rest) = self.split();
         let Source::Hooks(hooks) = source else { return Ok(()) };
         let result = hooks.scan(fd, |text, events, lost| {
-            apply(rest, events, lost);
+            apply(rest, events, &lost);
             texts.take(text, rest);
         });
-        result?;
+        if !result? {
+            self.state.lost_of_scan(inode);
+        }
         self.state.end_scan(mark, inode);
         Ok(())
     }
@@ -399,7 +404,7 @@ impl Writer {
 
 /// Applies events. A panic in the core is a bug; the kernel is the truth, so the state is dropped
 /// and everything is scanned again.
-fn apply(state: &mut State, events: Vec<Event>, lost: bool) {
+fn apply(state: &mut State, events: Vec<Event>, lost: &Lost) {
     let applied = catch_unwind(AssertUnwindSafe(|| {
         for event in events {
             state.apply(event);
@@ -409,8 +414,10 @@ fn apply(state: &mut State, events: Vec<Event>, lost: bool) {
         log::error!("the core panicked; everything is scanned again");
         state.reset();
     }
-    if lost {
-        state.lost();
+    match lost {
+        Lost::Nothing => {}
+        Lost::In(namespaces) => state.lost_in(namespaces),
+        Lost::Anywhere => state.lost(),
     }
 }
 

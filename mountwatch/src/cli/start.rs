@@ -14,6 +14,8 @@ pub(super) fn tracker(global: &Global) -> anyhow::Result<Tracker> {
         backend: global.backend.into(),
         ring_bytes: global.ring_bytes,
         without_hooks: global.without_hooks.clone(),
+        fallback_hooks: global.fallback_hooks.clone(),
+        no_fentry: global.no_fentry,
         kernel_log: global.kernel_log,
     };
     Tracker::start(&config).context("watch the mounts of this host")

@@ -11,3 +11,8 @@ pub fn monotonic_ns() -> u64 {
 pub fn kernel_release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
+
+/// Build of the running kernel, as `uname -v` says it: among others whether it is preemptible.
+pub fn kernel_version() -> String {
+    rustix::system::uname().version().to_string_lossy().into_owned()
+}

@@ -7,7 +7,7 @@ use std::{
 
 use aya::maps::{MapData, RingBuf, ring_buf::RingBufItem};
 
-use super::sys_ring::Positions;
+use super::sys_map::{Mapped, page_bytes};
 
 /// The consumer's end of the ring buffer.
 ///
@@ -15,24 +15,27 @@ use super::sys_ring::Positions;
 /// takes [`Ring::produced`] and then drains until [`Ring::consumed`] has reached it has seen every
 /// change that was complete when it started.
 pub struct Ring {
-    ring: RingBuf<MapData>,
-    positions: Positions,
+    records: RingBuf<MapData>,
+    /// The consumer's position at the beginning of the first page, the producer's of the second.
+    positions: Mapped,
+    page_bytes: usize,
 }
 
 impl Ring {
     pub(super) fn new(ring: RingBuf<MapData>) -> io::Result<Self> {
-        let positions = Positions::map(ring.as_fd())?;
-        Ok(Self { ring, positions })
+        let page_bytes = page_bytes()?;
+        let positions = Mapped::new(ring.as_fd(), 2 * page_bytes)?;
+        Ok(Self { records: ring, positions, page_bytes })
     }
 
     /// Bytes that the kernel side has reserved since the ring was made, submitted or not.
     pub fn produced(&self) -> u64 {
-        self.positions.producer()
+        self.positions.word(self.page_bytes)
     }
 
     /// Bytes that [`Ring::next`] has given and that were dropped since.
     pub fn consumed(&self) -> u64 {
-        self.positions.consumer()
+        self.positions.word(0)
     }
 
     /// The next record's bytes. `None` if there is none, or if the next slot is reserved and not
@@ -40,7 +43,7 @@ impl Ring {
     /// microsecond later finds it.
     #[expect(clippy::should_implement_trait, reason = "each item borrows the ring")]
     pub fn next(&mut self) -> Option<RingBufItem<'_>> {
-        self.ring.next()
+        self.records.next()
     }
 }
 
@@ -56,12 +59,12 @@ impl std::fmt::Debug for Ring {
 
 impl AsFd for Ring {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.ring.as_fd()
+        self.records.as_fd()
     }
 }
 
 impl AsRawFd for Ring {
     fn as_raw_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
+        self.records.as_raw_fd()
     }
 }

@@ -55,6 +55,7 @@ impl State {
         self.dropped.insert(key);
         self.needs.retain(|need| *need != Need::Scan(namespace.inode));
         self.told_namespaces.remove(&key);
+        self.losses.forget(key);
         self.touch_namespace(origin, key, namespace.inode, false);
     }
 

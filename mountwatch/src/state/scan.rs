@@ -4,12 +4,31 @@
 //! tell and nothing told since its begin is gone.
 
 use super::{Need, State};
-use crate::model::{Coverage, NamespaceInode, Origin};
+use crate::model::{Coverage, NamespaceInode, NamespaceKey, Origin};
+use hashbrown::HashMap;
 use mountwatch_common::hook;
 
 /// The begin of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScanMark(u64);
+
+/// When something was lost last, by the number of the event before which it was noticed.
+#[derive(Debug, Default)]
+pub(super) struct LastLosses {
+    anywhere: u64,
+    of_namespace: HashMap<NamespaceKey, u64>,
+}
+
+impl LastLosses {
+    fn since(&self, sequence: u64, key: NamespaceKey) -> bool {
+        self.anywhere > sequence || self.of_namespace.get(&key).is_some_and(|lost| *lost > sequence)
+    }
+
+    /// A namespace is known again, or is no more.
+    pub(super) fn forget(&mut self, key: NamespaceKey) {
+        self.of_namespace.remove(&key);
+    }
+}
 
 impl State {
     /// A scan begins: everything applied from now on is newer.
@@ -22,6 +41,13 @@ impl State {
     pub fn end_scan(&mut self, mark: ScanMark, inode: NamespaceInode) {
         let Some(namespace) = self.tables.namespace_by_inode(inode) else { return };
         let key = namespace.key;
+        if self.losses.since(mark.0, key) {
+            // Perhaps of what the scan told. It stays stale, and what asked for it goes on asking.
+            if !self.needs.contains(&Need::ScanAll) {
+                self.ask_again(Need::Scan(inode));
+            }
+            return;
+        }
         let gone: Vec<_> = namespace
             .keys()
             .filter(|mount| self.told.get(mount).is_none_or(|told| *told <= mark.0))
@@ -29,6 +55,7 @@ impl State {
         for mount in gone {
             self.remove_mount(SCAN, mount);
         }
+        self.losses.forget(key);
         self.set_coverage(key, self.coverage_of_new(true));
         self.needs.retain(|need| *need != Need::Scan(inode));
     }
@@ -69,9 +96,32 @@ impl State {
     /// Records or notifications were lost: nothing is certain until every namespace was scanned.
     pub fn lost(&mut self) {
         self.counters.losses += 1;
+        self.sequence += 1;
+        self.losses.anywhere = self.sequence;
         self.mark_all_stale();
-        if !self.needs.contains(&Need::ScanAll) {
-            self.needs.push(Need::ScanAll);
+        self.ask_again(Need::ScanAll);
+    }
+
+    /// Something was lost of these mount namespaces alone.
+    pub fn lost_in(&mut self, namespaces: &[NamespaceKey]) {
+        self.sequence += 1;
+        for key in namespaces {
+            let Some(inode) = self.tables.namespace(*key).map(|known| known.inode) else {
+                // Its birth may be among what was lost.
+                self.lost();
+                return;
+            };
+            self.losses.of_namespace.insert(*key, self.sequence);
+            self.mark_stale(inode);
+            self.ask_again(Need::Scan(inode));
+        }
+        self.counters.losses += 1;
+    }
+
+    /// The scan of one namespace may have left something out.
+    pub fn lost_of_scan(&mut self, inode: NamespaceInode) {
+        if let Some(key) = self.tables.namespace_by_inode(inode).map(|known| known.key) {
+            self.lost_in(&[key]);
         }
     }
 
@@ -91,6 +141,7 @@ impl State {
             keys.iter().filter_map(|key| self.tables.mount(*key).cloned()).collect();
         let mut fresh = Self::new(std::mem::take(&mut self.blind));
         fresh.revision = self.revision;
+        fresh.sequence = self.sequence;
         fresh.counters = self.counters;
         fresh.seeded = self.seeded;
         fresh.polling = self.polling;
@@ -113,7 +164,7 @@ impl State {
 
     /// Whether a loss waits for its repair.
     pub fn is_lossy(&self) -> bool {
-        self.needs.contains(&Need::ScanAll)
+        !self.needs.is_empty()
     }
 
     /// Whether a first scan of everything is over.

@@ -4,13 +4,17 @@ use std::fs;
 
 use aya::{
     Ebpf,
-    maps::{Array, MapData, RingBuf},
+    maps::RingBuf,
     programs::{ProgramError, RawTracePoint, TracePoint},
 };
 
-use super::{BTF_PATH, LoadConfig, LoadError, Losses, check_lockdown, losses, map, open, refused};
+use super::{
+    BTF_PATH, LoadConfig, LoadError, Losses, check_lockdown, features_of,
+    losses::{Counters, skips_of},
+    map, open, refused,
+};
 use crate::{
-    kernel::{hooks::Features, ring::Ring, sys_tracefs},
+    kernel::{ring::Ring, sys_tracefs},
     wire::btf::Btf,
 };
 
@@ -35,7 +39,7 @@ const CALLS: &[&str] = &[
 /// The programs on tracepoints, for hosts that refuse [`Hooks`]. Dropping it detaches them.
 pub struct Calls {
     ebpf: Ebpf,
-    counters: Array<MapData, u64>,
+    counters: Counters,
     ring: Option<Ring>,
     attached: Vec<String>,
 }
@@ -51,8 +55,8 @@ impl Calls {
     pub fn load(config: &LoadConfig) -> Result<Self, LoadError> {
         check_lockdown()?;
         let bytes = fs::read(BTF_PATH).map_err(LoadError::NoBtf)?;
-        let features = Features::resolve(&Btf::parse(&bytes)?);
-        let mut ebpf = open(&features.offsets, config, &["TOLD", "ROOTS", "STASH"])?;
+        let features = features_of(&Btf::parse(&bytes)?);
+        let mut ebpf = open(&features, config, &["TOLD", "ROOTS", "STASH", "DONE", "CALLED"])?;
         let mut attached = sys_tracefs::with_tracefs(|| attach_calls(&mut ebpf))
             .map_err(|_| LoadError::NoTracepoints)??;
         if attached.is_empty() {
@@ -68,7 +72,7 @@ impl Calls {
             .map_err(|error| refused(&error))?;
         attached.push("sched_process_fork".to_owned());
         Ok(Self {
-            counters: map(&mut ebpf, "COUNTERS", Array::try_from)?,
+            counters: Counters::new(&mut ebpf)?,
             ring: Some(
                 Ring::new(map(&mut ebpf, "RECORDS", RingBuf::try_from)?)
                     .map_err(LoadError::Ring)?,
@@ -90,7 +94,9 @@ impl Calls {
 
     /// What was lost so far.
     pub fn losses(&self) -> Losses {
-        losses(&self.ebpf, &self.counters, ["call_enter", "call_exit", "fork"].into_iter())
+        let skips = ["call_enter", "call_exit", "fork"].map(|name| skips_of(&self.ebpf, name));
+        let recursion_misses = skips.into_iter().sum();
+        Losses { counters: self.counters.read(), recursion_misses, ..Losses::default() }
     }
 }
 

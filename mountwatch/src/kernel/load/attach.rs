@@ -1,0 +1,163 @@
+//! Puts programs on functions.
+
+use aya::{
+    Ebpf,
+    programs::{FEntry, FExit, KProbe, Program, ProgramError},
+};
+use mountwatch_common::hook::Hook;
+
+use super::{LoadError, hint, refused};
+use crate::kernel::hooks::{Candidate, Kind, Missing, Plan, Skipped, Step, Way};
+
+/// One attached program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attached {
+    /// Which hook it is part of.
+    pub hook: Hook,
+    /// The program.
+    pub program: &'static str,
+    /// The kernel function.
+    pub function: &'static str,
+    /// How.
+    pub kind: Kind,
+    /// What a skipped program means.
+    pub skipped: Skipped,
+    /// The program that does the work of a skipped one.
+    pub spare: Option<&'static str>,
+}
+
+/// Attaches a plan. What is attached, and in sentences what is not.
+pub(super) fn attach_all(
+    ebpf: &mut Ebpf,
+    btf: &aya::Btf,
+    plan: &Plan,
+) -> Result<(Vec<Attached>, Vec<String>), LoadError> {
+    let (mut attached, mut blind) = (Vec::new(), Vec::new());
+    for step in &plan.steps {
+        match attach_step(ebpf, btf, step) {
+            Ok(done) => attached.push(done),
+            Err(refusal) => blind.push(refused_step(step, &refusal)?),
+        }
+    }
+    Ok((attached, blind))
+}
+
+/// The sentence about a step that cannot be attached, or the error if it has to be.
+fn refused_step(step: &Step, refusal: &(Way, ProgramError)) -> Result<String, LoadError> {
+    let (way, error) = refusal;
+    let function = way.candidate.function;
+    match step.missing {
+        Missing::Refuse => Err(refused(way.program(), function, error)),
+        Missing::Blind(sentence) => Ok(format!("{sentence} ({function} refused: {})", hint(error))),
+        // The kernel has the operation, so this is a hole all the same.
+        Missing::Nothing => Ok(format!("{function} is not watched ({})", hint(error))),
+    }
+}
+
+/// The first way that works; else the first one and why it does not.
+fn attach_step(
+    ebpf: &mut Ebpf,
+    btf: &aya::Btf,
+    step: &Step,
+) -> Result<Attached, Box<(Way, ProgramError)>> {
+    let mut refusal = None;
+    for &way in &step.ways {
+        match attach(ebpf, btf, way, step.with_spare) {
+            Ok(spare) => {
+                return Ok(Attached {
+                    hook: step.hook,
+                    program: way.program(),
+                    function: way.candidate.function,
+                    kind: way.kind,
+                    skipped: step.skipped,
+                    spare,
+                });
+            }
+            // The first one is the one to mend.
+            Err(error) => refusal = refusal.or(Some((way, error))),
+        }
+    }
+    match refusal {
+        Some(refusal) => Err(Box::new(refusal)),
+        None => unreachable!("the plan gives each step a way"),
+    }
+}
+
+/// Attaches everything that one way needs, in the order in which nothing is missed. The spare's
+/// name.
+fn attach(
+    ebpf: &mut Ebpf,
+    btf: &aya::Btf,
+    way: Way,
+    with_spare: bool,
+) -> Result<Option<&'static str>, ProgramError> {
+    let Way { candidate, kind } = way;
+    let Candidate { program, spare, probe, called, function, .. } = candidate;
+    match kind {
+        Kind::Fentry | Kind::Fexit => {
+            // The kernel runs the last one attached first, and the spare has to come after it.
+            if with_spare {
+                put_trampoline(ebpf, btf, spare, function)?;
+            }
+            let result = put_trampoline(ebpf, btf, program, function);
+            if result.is_err() && with_spare {
+                take_off(ebpf, spare);
+            }
+            return result.map(|()| with_spare.then_some(spare));
+        }
+        Kind::Kprobe => put_probe(ebpf, probe, function)?,
+        Kind::Kretprobe => {
+            if let Some(called) = called {
+                put_probe(ebpf, called, function)?;
+            }
+            put_probe(ebpf, probe, function)?;
+        }
+    }
+    Ok(None)
+}
+
+fn put_trampoline(
+    ebpf: &mut Ebpf,
+    btf: &aya::Btf,
+    name: &str,
+    function: &str,
+) -> Result<(), ProgramError> {
+    let program = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?;
+    let result = match program {
+        Program::FEntry(program) => load_fentry(program, function, btf),
+        Program::FExit(program) => load_fexit(program, function, btf),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    };
+    if result.is_err() {
+        take_off(ebpf, name);
+    }
+    result
+}
+
+/// Unloads a program, so that the next candidate can load it for another function.
+fn take_off(ebpf: &mut Ebpf, name: &str) {
+    let _ = match ebpf.program_mut(name) {
+        Some(Program::FEntry(program)) => program.unload(),
+        Some(Program::FExit(program)) => program.unload(),
+        _ => Ok(()),
+    };
+}
+
+fn load_fentry(program: &mut FEntry, function: &str, btf: &aya::Btf) -> Result<(), ProgramError> {
+    program.load(function, btf)?;
+    program.attach().map(drop)
+}
+
+fn load_fexit(program: &mut FExit, function: &str, btf: &aya::Btf) -> Result<(), ProgramError> {
+    program.load(function, btf)?;
+    program.attach().map(drop)
+}
+
+fn put_probe(ebpf: &mut Ebpf, name: &str, function: &str) -> Result<(), ProgramError> {
+    let program: &mut KProbe = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()?;
+    let result = program.load().and_then(|()| program.attach(function, 0).map(drop));
+    if result.is_err() {
+        let _ = program.unload();
+    }
+    result
+}

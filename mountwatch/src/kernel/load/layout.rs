@@ -1,0 +1,105 @@
+//! What the programs have to know of the running kernel before they are loaded.
+
+use mountwatch_common::offset;
+
+use super::LoadError;
+
+/// Room that the kernel side has for one `struct mount` and one `struct dentry`, in bytes
+/// (`MOUNT_BYTES` and `DENTRY_BYTES` there).
+const ROOM: [u32; 2] = [512, 192];
+
+/// Byte offsets within `struct pt_regs` of three arguments and the result, as `REGISTERS` takes
+/// them; `None` on an architecture whose probes nobody has tried.
+pub(super) const REGISTERS: Option<[u32; 4]> = if cfg!(target_arch = "x86_64") {
+    // rdi, rsi, rdx; rax
+    Some([112, 104, 96, 80])
+} else if cfg!(target_arch = "aarch64") {
+    // x0, x1, x2; x0
+    Some([0, 8, 16, 0])
+} else {
+    None
+};
+
+/// Bytes of `struct mount` and `struct dentry` up to the end of the last member we read.
+pub(super) fn spans(offsets: &[u32; offset::COUNT]) -> Result<[u32; 2], LoadError> {
+    let present = |member: &usize| offsets.get(*member).copied().filter(|at| *at != offset::ABSENT);
+    let last = |members: &[usize]| members.iter().filter_map(present).max().unwrap_or(0);
+    let vfsmount = last(&[
+        offset::VFSMOUNT_ROOT,
+        offset::VFSMOUNT_SB,
+        offset::VFSMOUNT_FLAGS,
+        offset::VFSMOUNT_IDMAP,
+        offset::VFSMOUNT_USERNS,
+    ]);
+    let mount = last(&[
+        offset::MOUNT_PARENT,
+        offset::MOUNT_MOUNTPOINT,
+        offset::MOUNT_NS,
+        offset::MOUNT_ID,
+        offset::MOUNT_ID_UNIQUE,
+        offset::MOUNT_GROUP_ID,
+        offset::MOUNT_MASTER,
+        offset::MOUNT_DEVNAME,
+        offset::MOUNT_MOUNTS,
+        offset::MOUNT_CHILD,
+        offset::MOUNT_T_FLAGS,
+    ])
+    .max(last(&[offset::MOUNT_MNT]) + vfsmount);
+    let dentry = last(&[offset::DENTRY_PARENT, offset::DENTRY_INODE])
+        .max(last(&[offset::DENTRY_NAME]) + last(&[offset::QSTR_NAME, offset::QSTR_HASH_LEN]))
+        .max(last(&[offset::DENTRY_HASH]) + last(&[offset::HLIST_BL_NODE_PPREV]));
+    let spans = [mount + 8, dentry + 8];
+    for ((structure, bytes), room) in ["mount", "dentry"].into_iter().zip(spans).zip(ROOM) {
+        if bytes > room {
+            return Err(LoadError::Layout { structure, bytes, room });
+        }
+    }
+    Ok(spans)
+}
+
+/// Address of the ID mapping that changes nothing, of the text of `/proc/kallsyms`; 0 if it hides
+/// addresses.
+pub(super) fn nop_idmap(symbols: &str) -> u64 {
+    let find = |name: &str| {
+        symbols.lines().find_map(|line| {
+            let mut fields = line.split_ascii_whitespace();
+            let address = fields.next()?;
+            let symbol = fields.nth(1)?;
+            (symbol == name && fields.next().is_none())
+                .then(|| u64::from_str_radix(address, 16).ok())
+                .flatten()
+        })
+    };
+    find("nop_mnt_idmap").or_else(|| find("init_user_ns")).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_identity_mapping_is_found_by_its_whole_name() {
+        let symbols = "0000000000000010 T nop_mnt_idmap_not\n\
+                       ffffffff82a00000 D init_user_ns\n\
+                       ffffffff82b00000 D nop_mnt_idmap\n\
+                       ffffffffc0000000 d nop_mnt_idmap\t[module]\n";
+        assert_eq!(nop_idmap(symbols), 0xffff_ffff_82b0_0000);
+        assert_eq!(nop_idmap("ffffffff82a00000 D init_user_ns\n"), 0xffff_ffff_82a0_0000);
+        assert_eq!(nop_idmap("0000000000000000 D nop_mnt_idmap\n"), 0);
+        assert_eq!(nop_idmap("zz D nop_mnt_idmap\n\n x"), 0);
+    }
+
+    #[test]
+    fn spans_reach_to_the_end_of_the_last_member() {
+        let mut offsets = [offset::ABSENT; offset::COUNT];
+        offsets[offset::MOUNT_MNT] = 32;
+        offsets[offset::VFSMOUNT_IDMAP] = 24;
+        offsets[offset::MOUNT_GROUP_ID] = 312;
+        offsets[offset::DENTRY_NAME] = 32;
+        offsets[offset::QSTR_NAME] = 8;
+        assert_eq!(spans(&offsets).ok(), Some([320, 48]));
+        offsets[offset::MOUNT_GROUP_ID] = 505;
+        let error = spans(&offsets).unwrap_err().to_string();
+        assert!(error.contains("struct mount") && error.contains("513"), "{error}");
+    }
+}

@@ -16,6 +16,7 @@
 
 mod change;
 mod coverage;
+mod dialect;
 mod event;
 mod id;
 mod mount;
@@ -24,6 +25,7 @@ mod super_block;
 
 pub use change::{Change, ChangeKind, Task, Transaction};
 pub use coverage::Coverage;
+pub use dialect::Dialect;
 pub use event::{
     CommitEvent, DentryEvent, Event, GroupDeadEvent, MountEvent, NamespaceEvent, Origin, SuperEvent,
 };

@@ -24,9 +24,10 @@ pub use publish::Published;
 pub use retire::Retired;
 pub use scan::ScanMark;
 pub use snapshot::Snapshot;
+pub use super_block::Wanted;
 pub use tables::{Dentry, Tables};
 
-use crate::model::{Mount, MountKey, NamespaceInode, NamespaceKey, Revision, Task};
+use crate::model::{Dialect, Mount, MountKey, NamespaceInode, NamespaceKey, Revision, Task};
 use hashbrown::{HashMap, HashSet};
 use mountwatch_common::hook::Hook;
 use std::sync::Arc;
@@ -72,6 +73,8 @@ pub struct State {
     retire: retire::Retire,
     /// Super blocks whose options nobody told yet.
     wanted_options: HashSet<crate::model::SuperKey>,
+    /// Those that were asked for and that nobody could tell.
+    untold_options: HashMap<crate::model::SuperKey, super_block::Untold>,
     /// Super blocks that a mount refers to and that were not told yet.
     first_shown: HashMap<crate::model::SuperKey, MountKey>,
     /// How often options became stale: a text read before is older than that.
@@ -140,6 +143,11 @@ impl State {
     /// Says what the back end cannot see, from now on.
     pub fn set_blind(&mut self, blind: Vec<String>) {
         self.blind = blind;
+    }
+
+    /// Says how the kernel writes mountinfo(5).
+    pub fn set_dialect(&mut self, dialect: Dialect) {
+        self.tables.dialect = dialect;
     }
 
     fn anomaly(&mut self, need: Need) {

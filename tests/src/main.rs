@@ -65,7 +65,7 @@ struct Arguments {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// How long the random program runs.
-    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     random_seconds: u64,
     /// The command to check.
     #[arg(long, value_name = "PATH", default_value = "mountwatch")]

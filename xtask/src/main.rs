@@ -3,6 +3,7 @@
 mod check;
 mod ebpf;
 mod process;
+mod stress;
 mod tally;
 mod test;
 mod tidy;
@@ -29,6 +30,8 @@ enum Verb {
     Tidy,
     /// Run everything, virtual machines too
     Test(test::Arguments),
+    /// Run random mount programs against the index for as long as wanted
+    Stress(stress::Arguments),
     /// Boot a kernel, run a command in it as root, pass its output and exit status on
     Vm(vm::Arguments),
 }
@@ -53,6 +56,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Test(arguments) => {
             test::run(&arguments).map(|all_passed| u8::from(!all_passed).into())
         }
+        Verb::Stress(arguments) => stress::run(&arguments),
         Verb::Vm(arguments) => vm::run(&arguments),
     }
 }

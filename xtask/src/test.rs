@@ -2,6 +2,8 @@
 
 mod world;
 
+pub(crate) use self::world::{Machine, World};
+
 use std::time::Instant;
 
 use anyhow::{Result, bail};

@@ -1,5 +1,6 @@
 //! Handles: what other threads hold of a tracker.
 
+use super::options;
 use super::source::StartError;
 use super::writer::{self, Command};
 use super::{Config, Status};
@@ -111,10 +112,7 @@ impl Tracker {
     pub fn viewpoint_of_task(&self, snapshot: &Snapshot, pid: u32) -> Result<Viewpoint, ViewError> {
         let root = task::root_of(pid)?;
         let unknown = ViewError::UnknownRoot { pid, revision: snapshot.revision().0 };
-        let find = |tables: &Tables| match root.unique_mount_id {
-            Some(id) => tables.mount_by_unique_id(id).cloned(),
-            None => tables.mount_by_id(root.mount_id).cloned(),
-        };
+        let find = |tables: &Tables| options::mount_of(tables, &root).cloned();
         let Some(mount) = find(snapshot).filter(|mount| snapshot.is_attached(mount)) else {
             // Either its root is newer than the snapshot, or its mount is in no namespace any more
             // (or not yet): then nothing of its namespace can be reached from there, and its
@@ -126,22 +124,7 @@ impl Tracker {
                 _ => Err(unknown),
             };
         };
-        if root.is_mount_root {
-            return snapshot.viewpoint_of_root(mount.key, b"").ok_or(unknown);
-        }
-        // The kernel gives the path of the root as seen from its namespace's own root.
-        let below = snapshot
-            .viewpoint_of_namespace(mount.namespace)
-            .and_then(|whole| snapshot.path_of(mount.key, whole))
-            .and_then(|path| {
-                let path = if path == b"/" { &b""[..] } else { &path[..] };
-                Some(root.path.strip_prefix(path)?.to_vec())
-            });
-        let Some(below) = below else { return Err(unknown) };
-        // A directory that leads to no mount is in no table: nothing is mounted at or below it, so
-        // it sees no mount at all, which is what the kernel shows too.
-        let seen = snapshot.viewpoint_of_root(mount.key, &below);
-        Ok(seen.unwrap_or(Viewpoint::nowhere(mount.namespace)))
+        snapshot.viewpoint_at(&mount, root.is_mount_root, &root.path).ok_or(unknown)
     }
 
     fn ask<T>(

@@ -1,44 +1,100 @@
 //! Options of super blocks: the one thing that no hook can tell, since only the file system's own
 //! code can write them.
 
-use super::source::Source;
+use super::source::{Source, SourceError};
 use super::writer::Writer;
-use crate::model::{MountId, SuperKey};
-use crate::state::State;
+use crate::kernel::namespaces;
+use crate::kernel::scan::Whose;
+use crate::kernel::task::{self, TaskRoot};
+use crate::model::{Mount, MountId, NamespaceInode, SuperKey};
+use crate::state::{State, Tables, Wanted};
 use crate::wire::mountinfo;
+use std::sync::Arc;
+
+/// Rounds of one look-up: options that became stale again while they were looked up.
+const ROUNDS_MAX: u32 = 4;
 
 /// Looks up the options that nobody told: one look at one mount for each new super block where the
-/// kernel has statmount(2) with options (6.11), else one read of a namespace's mountinfo.
+/// kernel has statmount(2) with options (6.11), else one read of a mountinfo that shows it.
 pub(super) fn look_up(writer: &mut Writer) {
-    let wanted = writer.parts().0.take_wanted_options();
-    if wanted.is_empty() {
-        return;
-    }
-    let mut reread = Vec::new();
-    for (key, mount) in wanted {
-        let (state, numbers) = writer.parts();
-        let Some(mount) = state.tables().mount(mount).cloned() else { continue };
-        let Some(namespace) = state.tables().namespace(mount.namespace).cloned() else { continue };
-        numbers.looks += 1;
-        match Source::options_of(&mount, &namespace) {
-            Ok(Some(options)) => {
-                numbers.can_look = true;
-                state.set_options(key, options.into());
+    for _ in 0..ROUNDS_MAX {
+        let wanted = writer.parts().0.take_wanted_options();
+        if wanted.is_empty() {
+            return;
+        }
+        let mut readers = Vec::new();
+        for asked in &wanted {
+            match look(writer, asked) {
+                Some(reader) if !readers.contains(&reader) => readers.push(reader),
+                _ => {}
             }
-            // It left between its record and the look; who mounts it next is looked at anew.
-            Ok(None) if numbers.can_look => {}
-            Ok(None) if !reread.contains(&namespace.inode) => reread.push(namespace.inode),
-            Ok(None) => {}
-            Err(error) => log::debug!("no options of mount {}: {error}", mount.id),
+        }
+        for reader in readers {
+            let before = writer.parts().1.rescans;
+            if let Err(error) = read(writer, reader) {
+                log::warn!("no options of what {reader:?} shows: {error}");
+            }
+            let numbers = writer.parts().1;
+            numbers.rereads += numbers.rescans - before;
+        }
+        for asked in &wanted {
+            writer.parts().0.options_untold(asked);
         }
     }
-    for inode in reread {
-        let before = writer.parts().1.rescans;
-        if let Err(error) = writer.scan_one(inode, None) {
-            log::warn!("no options of namespace {inode}: {error}");
+}
+
+/// Whose mountinfo is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    Namespace(NamespaceInode),
+    Task(u32),
+}
+
+/// Asks about one mount; says whose mountinfo shows it if that has to be read.
+fn look(writer: &mut Writer, asked: &Wanted) -> Option<Reader> {
+    let (state, numbers) = writer.parts();
+    let namespace = state.tables().namespace(asked.mount.namespace).cloned()?;
+    numbers.looks += 1;
+    match Source::options_of(&asked.mount, &namespace) {
+        Ok(Some(options)) => {
+            numbers.can_look = true;
+            state.set_options(asked.key, options.into());
+            None
         }
-        let numbers = writer.parts().1;
-        numbers.rereads += numbers.rescans - before;
+        // It left between its record and the look; who mounts it next is looked at anew.
+        Ok(None) if numbers.can_look => None,
+        Ok(None) if asked.is_seen => Some(Reader::Namespace(namespace.inode)),
+        Ok(None) => who_sees(state.tables(), asked, namespace.inode).map(Reader::Task),
+        Err(error) => {
+            log::debug!("no options of mount {}: {error}", asked.mount.id);
+            None
+        }
+    }
+}
+
+/// A task of the namespace whose root directory shows the mount.
+fn who_sees(tables: &Tables, asked: &Wanted, namespace: NamespaceInode) -> Option<u32> {
+    let tasks = namespaces::tasks_in(namespace).ok()?;
+    tasks.into_iter().find(|tid| {
+        let Ok(root) = task::root_of(*tid) else { return false };
+        mount_of(tables, &root)
+            .and_then(|mount| tables.viewpoint_at(mount, root.is_mount_root, &root.path))
+            .is_some_and(|view| tables.path_of(asked.mount.key, view).is_some())
+    })
+}
+
+/// The mount on which a root directory lies.
+pub(super) fn mount_of<'a>(tables: &'a Tables, root: &TaskRoot) -> Option<&'a Arc<Mount>> {
+    match root.unique_mount_id {
+        Some(id) => tables.mount_by_unique_id(id),
+        None => tables.mount_by_id(root.mount_id),
+    }
+}
+
+fn read(writer: &mut Writer, reader: Reader) -> Result<(), SourceError> {
+    match reader {
+        Reader::Namespace(inode) => writer.scan_one(inode, None),
+        Reader::Task(tid) => writer.read(Whose::Task(tid)).map(drop),
     }
 }
 

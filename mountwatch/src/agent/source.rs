@@ -3,12 +3,13 @@
 use super::losses::{LossWatch, Lost};
 use super::{BackendChoice, Config};
 use crate::kernel::hooks::Wishes;
+use crate::kernel::host;
 use crate::kernel::load::{Hooks, LoadConfig, LoadError};
 use crate::kernel::namespaces::{self, NamespacesError};
 use crate::kernel::notify::{self, LookError, Notify, NotifyConfig, NotifyError};
 use crate::kernel::ring::Ring;
-use crate::kernel::scan::{ScanError, Scanner};
-use crate::model::{Event, Mount, Namespace, NamespaceInode};
+use crate::kernel::scan::{ScanError, Scanner, Whose};
+use crate::model::{Dialect, Event, Mount, Namespace, NamespaceInode};
 use crate::state::Retired;
 use crate::wire::record::{self, Record};
 use mountwatch_common::{control, counter, hook, limits};
@@ -93,6 +94,7 @@ pub(super) struct HookSource {
     losses: LossWatch,
     /// Records that could not be decoded: as good as lost.
     undecoded: u64,
+    dialect: Dialect,
 }
 
 /// What one drain gave besides events.
@@ -142,6 +144,14 @@ impl Source {
         match self {
             Self::Hooks(_) => "hooks",
             Self::Notify(_) => "notify",
+        }
+    }
+
+    /// How the kernel writes mountinfo(5). Kernels that `notify` needs are all alike.
+    pub(super) fn dialect(&self) -> Dialect {
+        match self {
+            Self::Hooks(source) => source.dialect,
+            Self::Notify(_) => Dialect::default(),
         }
     }
 
@@ -276,6 +286,8 @@ fn check(config: &Config) -> Result<(), StartError> {
 
 impl HookSource {
     fn start(config: &Config) -> Result<Self, LoadError> {
+        // Before the hooks are there: they need not tell of it.
+        let dialect = host::dialect();
         let mut hooks = Hooks::load(&LoadConfig {
             ring_bytes: config.ring_bytes,
             wishes: Wishes {
@@ -286,6 +298,10 @@ impl HookSource {
             kernel_log: config.kernel_log,
         })?;
         let ring = hooks.take_ring().ok_or(LoadError::Incomplete("ring buffer"))?;
+        let dialect = dialect.unwrap_or_else(|error| {
+            log::warn!("cannot ask how this kernel writes mountinfo, `#` may be wrong: {error}");
+            Dialect::default()
+        });
         hooks.control(control::EPOCH, 1)?;
         Ok(Self {
             hooks,
@@ -294,6 +310,7 @@ impl HookSource {
             epoch: 1,
             losses: LossWatch::default(),
             undecoded: 0,
+            dialect,
         })
     }
 
@@ -318,18 +335,18 @@ impl HookSource {
         Drained { lost, listed: Vec::new() }
     }
 
-    /// Reads one namespace's mountinfo while the `scan` hook tells each line; `step` gets each
+    /// Reads a mountinfo while the `scan` hook tells each mount of its namespace; `step` gets each
     /// piece of text with the events that came until then. `false`: a line may not have been told.
     pub(super) fn scan(
         &mut self,
-        namespace: OwnedFd,
+        whose: Whose,
         mut step: impl FnMut(&[u8], Vec<Event>, Lost),
     ) -> Result<bool, SourceError> {
         let skips = self.hooks.losses(false).skips_in_scans;
         let own = u64::from(std::process::id());
         self.hooks.control(control::SCAN_TGID, own)?;
         let mut scanner = self.scanner.take().unwrap_or_else(Scanner::spawn);
-        let result = scanner.scan(namespace, |text| {
+        let result = scanner.scan(whose, |text| {
             let mut events = Vec::new();
             let drained = self.drain(&mut events);
             step(text, events, drained.lost);

@@ -5,6 +5,7 @@ use super::losses::Lost;
 use super::options;
 use super::source::{Source, SourceError, StartError};
 use super::{Config, Status};
+use crate::kernel::scan::Whose;
 use crate::kernel::sys_wait;
 use crate::model::{Event, NamespaceInode};
 use crate::state::{Need, Published, ScanMark, Snapshot, State};
@@ -87,7 +88,8 @@ pub(super) fn run(
 impl Writer {
     fn start(config: &Config) -> Result<Self, StartError> {
         let (source, refused) = Source::start(config)?;
-        let state = State::new(source.blind());
+        let mut state = State::new(source.blind());
+        state.set_dialect(source.dialect());
         let shared = Arc::new(Shared {
             latest: RwLock::new(Arc::new(state.snapshot())),
             end: RwLock::new(String::new()),
@@ -324,22 +326,27 @@ impl Writer {
     }
 
     fn scan_fd(&mut self, inode: NamespaceInode, fd: OwnedFd) -> Result<(), SourceError> {
-        let Source::Hooks(_) = &self.source else { return Ok(()) };
-        self.numbers.rescans += 1;
         let mark: ScanMark = self.state.begin_scan();
-        let mut texts = options::Texts::new(&self.state);
-        // The source is taken apart from the rest while its scan calls back.
-        let (source, rest) = self.split();
-        let Source::Hooks(hooks) = source else { return Ok(()) };
-        let result = hooks.scan(fd, |text, events, lost| {
-            apply(rest, events, &lost);
-            texts.take(text, rest);
-        });
-        if !result? {
+        if !self.read(Whose::Namespace(fd))? {
             self.state.lost_of_scan(inode);
         }
         self.state.end_scan(mark, inode);
         Ok(())
+    }
+
+    /// Applies what reading a mountinfo tells. `false`: a mount of its namespace may not have been
+    /// told.
+    pub(super) fn read(&mut self, whose: Whose) -> Result<bool, SourceError> {
+        let Source::Hooks(_) = &self.source else { return Ok(true) };
+        self.numbers.rescans += 1;
+        let mut texts = options::Texts::new(&self.state);
+        // The source is taken apart from the rest while its scan calls back.
+        let (source, rest) = self.split();
+        let Source::Hooks(hooks) = source else { return Ok(true) };
+        hooks.scan(whose, |text, events, lost| {
+            apply(rest, events, &lost);
+            texts.take(text, rest);
+        })
     }
 
     fn split(&mut self) -> (&mut Source, &mut State) {

@@ -206,6 +206,19 @@ fn binds_of(tid: u32) -> Vec<(NamespaceInode, PathBuf)> {
         .collect()
 }
 
+/// The tasks of a mount namespace: the first thread of each process, and all of a process with
+/// several.
+pub fn tasks_in(inode: NamespaceInode) -> Result<Vec<u32>, NamespacesError> {
+    let mut tasks = Vec::new();
+    each_task(|found, tid| {
+        if found == inode {
+            tasks.push(tid);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(tasks)
+}
+
 /// Whether a path is that namespace, and not something mounted over it.
 fn is_namespace(path: &Path, inode: NamespaceInode) -> bool {
     rustix::fs::statfs(path).is_ok_and(|found| found.f_type == NSFS_MAGIC)

@@ -19,6 +19,8 @@ use thiserror::Error;
 /// Room for one piece. The kernel gives at most one buffer of a page at a time, unless a single
 /// line is longer.
 const PIECE_BYTES: usize = 64 << 10;
+/// The reading thread's own file, below `/proc`.
+const OWN: &str = "thread-self/mountinfo";
 
 /// Why a namespace was not scanned.
 #[derive(Debug, Error)]
@@ -45,6 +47,21 @@ pub enum ScanError {
     Read(#[source] io::Error),
 }
 
+/// Whose mountinfo is read.
+#[derive(Debug)]
+pub enum Whose {
+    /// That of whoever enters this namespace.
+    Namespace(OwnedFd),
+    /// A thread's: what its own root directory shows of its namespace.
+    Task(u32),
+}
+
+impl From<OwnedFd> for Whose {
+    fn from(namespace: OwnedFd) -> Self {
+        Self::Namespace(namespace)
+    }
+}
+
 /// The thread that scans, started by the first scan.
 #[derive(Debug, Default)]
 pub struct Scanner {
@@ -53,7 +70,7 @@ pub struct Scanner {
 
 #[derive(Debug)]
 struct Thread {
-    requests: Option<Sender<OwnedFd>>,
+    requests: Option<Sender<Whose>>,
     answers: Receiver<Answer>,
     go_on: SyncSender<ControlFlow<()>>,
     handle: Option<JoinHandle<()>>,
@@ -75,14 +92,14 @@ impl Scanner {
     /// the caller's thread; the next piece is read when it returns.
     pub fn scan(
         &mut self,
-        namespace: OwnedFd,
+        whose: impl Into<Whose>,
         mut step: impl FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), ScanError> {
         let thread = match &mut self.thread {
             Some(thread) => thread,
             none => none.insert(Thread::start().map_err(ScanError::Thread)?),
         };
-        let result = thread.scan(namespace, &mut step);
+        let result = thread.scan(whose.into(), &mut step);
         if matches!(result, Err(ScanError::Ended | ScanError::Return(_) | ScanError::Prepare(_))) {
             // It stands in another namespace, or nowhere: the next scan gets a new one.
             self.thread = None;
@@ -104,11 +121,11 @@ impl Thread {
 
     fn scan(
         &mut self,
-        namespace: OwnedFd,
+        whose: Whose,
         step: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), ScanError> {
         let requests = self.requests.as_ref().ok_or(ScanError::Ended)?;
-        requests.send(namespace).map_err(|_| ScanError::Ended)?;
+        requests.send(whose).map_err(|_| ScanError::Ended)?;
         loop {
             match self.answers.recv().map_err(|_| ScanError::Ended)? {
                 Answer::Piece(text) => {
@@ -137,16 +154,15 @@ struct Home {
     namespace: OwnedFd,
 }
 
-fn serve(
-    requests: &Receiver<OwnedFd>,
-    answers: &Sender<Answer>,
-    go_on: &Receiver<ControlFlow<()>>,
-) {
+fn serve(requests: &Receiver<Whose>, answers: &Sender<Answer>, go_on: &Receiver<ControlFlow<()>>) {
     let mut home = prepare();
-    while let Ok(namespace) = requests.recv() {
-        let result = match &home {
-            Ok(home) => visit(home, namespace, answers, go_on),
-            Err(_) => Err(ScanError::Ended),
+    while let Ok(whose) = requests.recv() {
+        let result = match (&home, whose) {
+            (Ok(home), Whose::Namespace(namespace)) => visit(home, namespace, answers, go_on),
+            (Ok(home), Whose::Task(tid)) => {
+                read(home, &format!("{tid}/mountinfo"), answers, go_on).map_err(ScanError::Read)
+            }
+            (Err(_), _) => Err(ScanError::Ended),
         };
         let result = match std::mem::replace(&mut home, Err(io::Error::other("unused"))) {
             Ok(same) => {
@@ -180,18 +196,19 @@ fn visit(
     sys::enter(namespace.as_fd()).map_err(ScanError::Enter)?;
     drop(namespace);
     // Its file is closed when this returns, before the thread leaves.
-    let result = read(home, answers, go_on).map_err(ScanError::Read);
+    let result = read(home, OWN, answers, go_on).map_err(ScanError::Read);
     sys::enter(home.namespace.as_fd()).map_err(ScanError::Return)?;
     result
 }
 
 fn read(
     home: &Home,
+    path: &str,
     answers: &Sender<Answer>,
     go_on: &Receiver<ControlFlow<()>>,
 ) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(&home.proc, c"thread-self/mountinfo", flags, Mode::empty())?;
+    let file = rustix::fs::openat(&home.proc, path, flags, Mode::empty())?;
     let mut file = std::fs::File::from(file);
     let mut piece = vec![0; PIECE_BYTES];
     loop {
@@ -218,7 +235,7 @@ mod tests {
         let mut text = Vec::new();
         for _ in 0..2 {
             let own = std::fs::File::open("/proc/self/ns/mnt").unwrap();
-            let result = scanner.scan(own.into(), |piece| {
+            let result = scanner.scan(OwnedFd::from(own), |piece| {
                 assert!(piece.ends_with(b"\n"));
                 text.extend_from_slice(piece);
                 ControlFlow::Continue(())

@@ -230,6 +230,19 @@ pub(crate) fn unshare_fs() -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Puts this thread into a copy of its mount namespace, with directories of its own.
+pub(crate) fn unshare_mounts() -> io::Result<()> {
+    // SAFETY: concerns this thread's directories and namespace alone; no memory.
+    let result = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether the kernel has statmount(2).
+pub(crate) fn has_statmount() -> bool {
+    // No mount has this ID: such a kernel answers that there is none.
+    statmount(u64::MAX, 0, 0, &mut Vec::new()).is_ok()
+}
+
 /// Moves this thread into a mount namespace.
 pub(crate) fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: an open descriptor; no memory.

@@ -1,6 +1,6 @@
 //! From where a question is asked.
 
-use crate::model::{DentryKey, MountKey, NamespaceKey};
+use crate::model::{DentryKey, Mount, MountKey, NamespaceKey};
 use crate::state::Tables;
 
 /// A namespace and a root directory in it: what `/` means to whoever asks.
@@ -43,6 +43,28 @@ impl Tables {
         Some(Viewpoint { namespace: mount.namespace, mount: mount.key, dentry })
     }
 
+    /// What a process sees whose root directory lies on this mount: its root, or the directory with
+    /// this path as seen from the root of the mount's namespace.
+    pub fn viewpoint_at(&self, mount: &Mount, is_root: bool, path: &[u8]) -> Option<Viewpoint> {
+        if is_root {
+            return self.viewpoint_of_root(mount.key, b"");
+        }
+        let whole = self.viewpoint_of_namespace(mount.namespace)?;
+        let up = self.path_of(mount.key, whole)?;
+        let below = path.strip_prefix(if up == b"/" { &b""[..] } else { &up[..] })?;
+        // A directory that leads to no mount is in no table: nothing is mounted at or below it, so
+        // it sees no mount at all, which is what the kernel shows too.
+        let seen = self.viewpoint_of_root(mount.key, below);
+        Some(seen.unwrap_or(Viewpoint::nowhere(mount.namespace)))
+    }
+
+    /// Whether somebody who enters a mount's namespace sees the mount. One that lies below the
+    /// namespace's root directory is seen by those alone who have it as their root.
+    pub fn is_seen(&self, mount: &Mount) -> bool {
+        self.viewpoint_of_namespace(mount.namespace)
+            .is_some_and(|whole| self.path_of(mount.key, whole).is_some())
+    }
+
     /// A back end that cannot see `mnt_namespace.root` tells of the mounts below it only: the one
     /// whose parent is not in the namespace is the root of what it shows.
     fn rootless(&self, key: NamespaceKey) -> Option<MountKey> {
@@ -56,7 +78,7 @@ impl Tables {
     }
 
     /// The mount that a path walk ends on when it reaches the root of this one.
-    pub(super) fn top(&self, key: MountKey) -> Option<&std::sync::Arc<crate::model::Mount>> {
+    pub(super) fn top(&self, key: MountKey) -> Option<&std::sync::Arc<Mount>> {
         let mut mount = self.mount(key)?;
         // Each step goes to a child; a tree has no loops, and the count guards a broken one.
         for _ in 0..self.namespaces_depth_max() {

@@ -48,10 +48,10 @@ fn push_line(
     out.extend_from_slice(options::optional_fields(tables, mount, from).as_bytes());
     out.extend_from_slice(b" - ");
     if let Some(super_block) = super_block {
-        out.extend_from_slice(&escape_word(&super_block.fs_type));
+        out.extend_from_slice(&escape_word(&super_block.fs_type, tables.dialect()));
     }
     out.push(b' ');
-    out.extend_from_slice(&escape_word(&secrets.source(&mount.source)));
+    out.extend_from_slice(&escape_word(&secrets.source(&mount.source), tables.dialect()));
     out.push(b' ');
     out.extend_from_slice(&options::of_super(super_block, secrets));
     out.push(b'\n');
@@ -61,6 +61,7 @@ fn push_line(
 mod tests {
     use super::super::sample;
     use super::*;
+    use crate::model::Dialect;
 
     #[test]
     fn lines_are_the_kernels() {
@@ -76,5 +77,17 @@ mod tests {
         26 21 0:4 mnt:[4026531841] /ns rw,nosuid,relatime - nsfs  rw
         27 26 0:2 / /ns rw,nosuid,relatime - tmpfs top rw,sync,lazytime,size=4k
         "#);
+    }
+
+    #[test]
+    fn an_older_kernel_writes_a_hash_as_it_is() {
+        let mut state = sample::state();
+        state.set_dialect(Dialect { escapes_hash: false });
+        let text = mountinfo(state.tables(), sample::view(state.tables()));
+        let lines = text.split(|byte| *byte == b'\n');
+        let sources: Vec<_> =
+            lines.filter(|line| line.windows(4).any(|four| four == b"so#u")).collect();
+        assert_eq!(sources.len(), 2);
+        assert!(sources.iter().all(|line| line.windows(12).any(|word| word == b"so#ur\\040ce ")));
     }
 }

@@ -142,6 +142,7 @@ impl State {
         let mut fresh = Self::new(std::mem::take(&mut self.blind));
         fresh.revision = self.revision;
         fresh.sequence = self.sequence;
+        fresh.set_dialect(self.tables.dialect());
         fresh.counters = self.counters;
         fresh.seeded = self.seeded;
         fresh.polling = self.polling;

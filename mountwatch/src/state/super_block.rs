@@ -2,8 +2,33 @@
 
 use super::{Retired, State};
 use crate::model::{Bytes, Mount, MountEvent, MountKey, Origin, SuperBlock, SuperEvent, SuperKey};
+use crate::query::Viewpoint;
 use mountwatch_common::hook;
 use std::sync::Arc;
+
+/// How often options are asked for that should have been told, while nothing changes.
+const TRIES_MAX: u32 = 3;
+
+/// A super block whose options nobody told.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// It.
+    pub key: SuperKey,
+    /// A mount of it.
+    pub mount: Arc<Mount>,
+    /// Who enters the mount's namespace sees the mount. Else it lies below the root directory that
+    /// one has there, and only a task with another root directory may see it.
+    pub is_seen: bool,
+}
+
+/// What was there when options were asked for in vain.
+#[derive(Debug)]
+pub(super) struct Untold {
+    mount: Arc<Mount>,
+    top: Option<Viewpoint>,
+    shown_by: Option<MountKey>,
+    tries: u32,
+}
 
 impl State {
     pub(super) fn super_block(&mut self, origin: Origin, event: SuperEvent) {
@@ -60,6 +85,7 @@ impl State {
         super_block.options = Some(options);
         self.tables.put_super(super_block);
         self.wanted_options.remove(&key);
+        self.untold_options.remove(&key);
         self.touched.dirty = true;
         true
     }
@@ -71,26 +97,77 @@ impl State {
     }
 
     /// The super blocks in use whose options nobody told, each with a mount of it to ask about;
-    /// once. Those of detached trees stay: nobody's mountinfo shows them.
-    pub fn take_wanted_options(&mut self) -> Vec<(SuperKey, MountKey)> {
-        if self.wanted_options.is_empty() {
-            return Vec::new();
-        }
-        let wanted = std::mem::take(&mut self.wanted_options);
+    /// once, and again when asking may help. Those of detached trees stay: nobody's mountinfo shows
+    /// them.
+    pub fn take_wanted_options(&mut self) -> Vec<Wanted> {
+        let mut wanted = std::mem::take(&mut self.wanted_options);
+        wanted.extend(self.untold_options.keys().filter(|key| self.is_worth_asking(**key)));
         let mut found = Vec::with_capacity(wanted.len());
         for key in wanted {
-            let Some(known) = self.tables.super_block(key) else { continue };
-            if known.mounts == 0 || known.options.is_some() {
+            let known = self.tables.super_block(key);
+            let Some(known) = known.filter(|known| known.mounts > 0 && known.options.is_none())
+            else {
+                self.untold_options.remove(&key);
                 continue;
-            }
-            match self.attached_mount_of(known) {
-                Some(mount) => found.push((key, mount.key)),
+            };
+            match self.mount_to_ask(known) {
+                Some(wanted) => found.push(wanted),
                 None => {
                     self.wanted_options.insert(key);
                 }
             }
         }
         found
+    }
+
+    /// Nobody could tell the options of this super block, if they are not known now: it is asked
+    /// for again when something changed.
+    pub fn options_untold(&mut self, asked: &Wanted) {
+        let Some(known) = self.tables.super_block(asked.key) else { return };
+        if known.options.is_some() {
+            return;
+        }
+        let shown_by = known.shown_by;
+        let top = self.tables.viewpoint_of_namespace(asked.mount.namespace);
+        let mount = Arc::clone(&asked.mount);
+        let mut untold = Untold { mount, top, shown_by, tries: 1 };
+        if let Some(before) = self.untold_options.get(&asked.key)
+            && before.mount == untold.mount
+            && before.top == untold.top
+            && before.shown_by == untold.shown_by
+        {
+            untold.tries += before.tries;
+        }
+        self.untold_options.insert(asked.key, untold);
+    }
+
+    fn is_worth_asking(&self, key: SuperKey) -> bool {
+        let (Some(untold), Some(known)) =
+            (self.untold_options.get(&key), self.tables.super_block(key))
+        else {
+            return true;
+        };
+        known.shown_by != untold.shown_by
+            || self.tables.mount(untold.mount.key) != Some(&untold.mount)
+            || self.tables.viewpoint_of_namespace(untold.mount.namespace) != untold.top
+            || untold.tries < TRIES_MAX && self.tables.is_seen(&untold.mount)
+    }
+
+    /// The mount of a super block to ask about: one that is seen by who enters its namespace, else
+    /// any that is in a namespace.
+    fn mount_to_ask(&self, known: &SuperBlock) -> Option<Wanted> {
+        let first = self.attached_mount_of(known)?;
+        let is_other =
+            |mount: &&Arc<Mount>| mount.super_block == known.key && self.tables.is_attached(mount);
+        let seen = if self.tables.is_seen(first) {
+            Some(first)
+        } else if known.mounts > 1 {
+            self.tables.mounts().filter(is_other).find(|mount| self.tables.is_seen(mount))
+        } else {
+            None
+        };
+        let mount = Arc::clone(seen.unwrap_or(first));
+        Some(Wanted { key: known.key, mount, is_seen: seen.is_some() })
     }
 
     /// A mount of a super block that is in a namespace: the one told last, else any.

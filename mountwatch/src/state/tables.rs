@@ -3,7 +3,7 @@
 //! Only this file touches the secondary indexes; the rules call its primitives.
 
 use crate::model::{
-    Bytes, DentryKey, Mount, MountId, MountKey, Namespace, NamespaceInode, NamespaceKey,
+    Bytes, DentryKey, Dialect, Mount, MountId, MountKey, Namespace, NamespaceInode, NamespaceKey,
     PeerGroupId, SuperBlock, SuperKey, UniqueMountId,
 };
 use rpds::{HashTrieMapSync, RedBlackTreeSetSync};
@@ -44,6 +44,7 @@ pub struct Tables {
     children: Map<MountKey, Set<MountKey>>,
     members: Map<PeerGroupId, Set<MountKey>>,
     slaves: Map<PeerGroupId, Set<MountKey>>,
+    pub(super) dialect: Dialect,
 }
 
 impl Tables {
@@ -132,6 +133,11 @@ impl Tables {
     /// The master of a peer group: peers share one.
     pub fn group_master(&self, group: PeerGroupId) -> Option<PeerGroupId> {
         self.group_members(group).next()?.master
+    }
+
+    /// How the kernel whose mounts these are writes mountinfo(5).
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// How many mounts there are, those of detached trees included.

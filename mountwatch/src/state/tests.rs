@@ -334,16 +334,21 @@ fn a_detached_tree_needs_no_names() {
     assert_eq!(attach(&mut state, 2, 101).snapshot.coverage(), &Coverage::Complete);
 }
 
+fn wanted(state: &mut State) -> Vec<(SuperKey, MountKey, bool)> {
+    let wanted = state.take_wanted_options();
+    wanted.iter().map(|wanted| (wanted.key, wanted.mount.key, wanted.is_seen)).collect()
+}
+
 #[test]
 fn options_of_a_super_block_that_went_away_are_not_those_of_the_next_one() {
     let mut state = seeded();
-    assert_eq!(state.take_wanted_options(), [(SuperKey(900), MountKey(1))]);
+    assert_eq!(wanted(&mut state), [(SuperKey(900), MountKey(1), true)]);
     assert!(state.set_options(SuperKey(900), Bytes::from(&b"size=1k"[..])));
     assert!(state.take_wanted_options().is_empty());
     state.apply(Event::Super(unlocked(hook::RECONFIGURE, 4), super_block(true)));
     state.apply(commit(unlocked(hook::RECONFIGURE, 4)));
     assert_eq!(words(&state.publish().unwrap()), ["super_block"]);
-    assert_eq!(state.take_wanted_options(), [(SuperKey(900), MountKey(1))]);
+    assert_eq!(wanted(&mut state), [(SuperKey(900), MountKey(1), true)]);
     assert!(state.set_options(SuperKey(900), Bytes::from(&b"size=2k"[..])));
     state.apply(Event::MountGone(locked(hook::PROPAGATION), Box::new(root_mount())));
     state.apply(in_transaction(root_mount()));
@@ -359,9 +364,38 @@ fn options_that_become_stale_while_they_are_looked_up_are_looked_up_again() {
         state.apply(commit(unlocked(hook::RECONFIGURE, 4)));
     };
     stale(&mut state);
-    assert_eq!(state.take_wanted_options(), [(SuperKey(900), MountKey(1))]);
+    assert_eq!(wanted(&mut state), [(SuperKey(900), MountKey(1), true)]);
     stale(&mut state);
-    assert_eq!(state.take_wanted_options(), [(SuperKey(900), MountKey(1))]);
+    assert_eq!(wanted(&mut state), [(SuperKey(900), MountKey(1), true)]);
+}
+
+#[test]
+fn options_that_nobody_could_tell_are_asked_for_again_when_that_may_help() {
+    let mut state = seeded();
+    let untold = |state: &mut State| {
+        let wanted = state.take_wanted_options();
+        for asked in &wanted {
+            state.options_untold(asked);
+        }
+        wanted.into_iter().map(|wanted| wanted.is_seen).collect::<Vec<_>>()
+    };
+    // A read that was overtaken by a change is worth another one, not any number of them.
+    assert_eq!([untold(&mut state), untold(&mut state), untold(&mut state)], [[true]; 3]);
+    assert!(untold(&mut state).is_empty());
+    // Something is mounted on the root: who enters the namespace does not see the root any more.
+    let other = SuperEvent { key: SuperKey(901), ..super_block(false) };
+    state.apply(Event::Super(locked(hook::COMMIT), other));
+    let above = MountEvent { super_block: SuperKey(901), ..mount(2, 1, 100, 100) };
+    state.apply(in_transaction(above.clone()));
+    state.apply(commit(locked(hook::COMMIT)));
+    state.publish();
+    state.set_options(SuperKey(901), Bytes::from(&b""[..]));
+    assert_eq!(untold(&mut state), [false]);
+    assert!(untold(&mut state).is_empty(), "nothing changed");
+    state.apply(Event::MountGone(locked(hook::PROPAGATION), Box::new(above)));
+    state.apply(commit(locked(hook::COMMIT)));
+    state.publish();
+    assert_eq!(untold(&mut state), [true], "it is seen again");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A line of `/proc/PID/mountinfo`, see mountinfo(5), and the kernel's escapes in it.
 
-use crate::model::Device;
+use crate::model::{Device, Dialect};
 use thiserror::Error;
 
 /// Characters that the kernel escapes in a root and in a mountpoint: `show_mountinfo` in
@@ -8,6 +8,8 @@ use thiserror::Error;
 const ESCAPED_IN_PATHS: &[u8] = b" \t\n\\";
 /// Characters that it escapes in a type and in a source: `mangle` there.
 const ESCAPED_IN_WORDS: &[u8] = b" \t\n\\#";
+/// The same, before [`Dialect::escapes_hash`].
+const ESCAPED_IN_WORDS_BEFORE: &[u8] = b" \t\n\\";
 
 /// Why a line is not one of mountinfo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -144,8 +146,25 @@ pub fn escape_path(path: &[u8]) -> Vec<u8> {
 }
 
 /// A type or a source as mountinfo(5) shows it.
-pub fn escape_word(word: &[u8]) -> Vec<u8> {
-    escape(word, ESCAPED_IN_WORDS)
+pub fn escape_word(word: &[u8], dialect: Dialect) -> Vec<u8> {
+    escape(word, if dialect.escapes_hash { ESCAPED_IN_WORDS } else { ESCAPED_IN_WORDS_BEFORE })
+}
+
+/// What a kernel's mountinfo(5) says about its escapes, if it has a line of this type whose source
+/// is one `#`.
+pub fn dialect_in(text: &[u8], fs_type: &[u8]) -> Option<Dialect> {
+    text.split(|byte| *byte == b'\n').find_map(|line| {
+        let at = line.windows(3).position(|three| three == b" - ")?;
+        let mut words = line.get(at + 3..)?.split(|byte| *byte == b' ');
+        if words.next()? != fs_type {
+            return None;
+        }
+        match words.next()? {
+            b"#" => Some(Dialect { escapes_hash: false }),
+            b"\\043" => Some(Dialect { escapes_hash: true }),
+            _ => None,
+        }
+    })
 }
 
 fn escape(bytes: &[u8], escaped: &[u8]) -> Vec<u8> {
@@ -229,6 +248,18 @@ mod tests {
     }
 
     #[test]
+    fn a_line_tells_whether_hashes_are_escaped() {
+        let line = |source: &str| {
+            format!("1 2 0:1 / /a#b rw - x # rw\n3 2 0:2 / /b rw - tmpfs {source} rw\n")
+        };
+        let told = |source: &str| dialect_in(line(source).as_bytes(), b"tmpfs");
+        assert_eq!(told("#"), Some(Dialect { escapes_hash: false }));
+        assert_eq!(told("\\043"), Some(Dialect { escapes_hash: true }));
+        assert_eq!(told("a#"), None);
+        assert_eq!(dialect_in(b"1 2 0:1 / /a rw - tmpfs", b"tmpfs"), None);
+    }
+
+    #[test]
     fn a_cut_line_is_refused() {
         let error = parse(b"36 35 98:0 / /mnt rw shared:7").unwrap_err();
         assert_eq!(error, MountinfoError::Missing("separator"));
@@ -246,7 +277,10 @@ mod tests {
         #[test]
         fn escapes_are_undone(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             prop_assert_eq!(unescape(&escape_path(&bytes)), &bytes[..]);
-            prop_assert_eq!(unescape(&escape_word(&bytes)), bytes);
+            for escapes_hash in [true, false] {
+                let word = escape_word(&bytes, Dialect { escapes_hash });
+                prop_assert_eq!(unescape(&word), &bytes[..]);
+            }
         }
     }
 }

@@ -10,97 +10,103 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::tally::{self, Tally, Words};
+use crate::toolchain::kernel::Series;
 use crate::workspace;
 
-/// A kernel and what is run there.
+/// A row of the table of worlds.
 #[derive(Debug)]
-pub(super) struct World {
+pub(super) struct Row {
     /// The name of the stage.
     pub(super) name: &'static str,
-    kernel: Kernel,
-    /// Arguments of `vm-tests`.
-    arguments: &'static [&'static str],
+    machine: Machine,
+    backend: &'static str,
     /// Seconds after which it counts as hung: some five times what it takes.
-    limit: u32,
+    limit: u64,
 }
 
-/// Whose kernel.
-#[derive(Debug)]
-enum Kernel {
-    /// The machine's own.
+/// Where tests run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Machine {
+    /// On the machine's own kernel.
     Host,
-    /// A virtual machine with a kernel of this series and these modules.
-    Vm { series: &'static str, modules: &'static str },
+    /// In a virtual machine with a kernel of this series.
+    Vm(Series),
+}
+
+/// Tests on a machine.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    /// Where.
+    pub(crate) machine: Machine,
+    /// Arguments of `vm-tests`.
+    pub(crate) words: Vec<String>,
+    /// Seconds after which it counts as hung.
+    pub(crate) limit: u64,
 }
 
 /// File systems that the scenarios mount and that Debian has as modules.
 const MODULES: &str = "overlay,fuse";
 
-pub(super) const WORLDS: &[World] = &[
+pub(super) const WORLDS: &[Row] = &[
     // Any host will do for this back end, and a container's: it needs no BPF.
-    World { name: "host", kernel: Kernel::Host, arguments: &["--backend", "notify"], limit: 600 },
-    World {
-        name: "vm-6.12",
-        kernel: Kernel::Vm { series: "6.12", modules: MODULES },
-        arguments: &["--backend", "hooks"],
-        limit: 1800,
-    },
-    World {
-        name: "vm-7",
-        kernel: Kernel::Vm { series: "7", modules: MODULES },
-        arguments: &["--backend", "hooks"],
-        limit: 1800,
-    },
+    Row { name: "host", machine: Machine::Host, backend: "notify", limit: 1200 },
+    Row { name: "vm-5.10", machine: Machine::Vm(Series::V5_10), backend: "hooks", limit: 1800 },
+    Row { name: "vm-6.1", machine: Machine::Vm(Series::V6_1), backend: "hooks", limit: 1800 },
+    Row { name: "vm-6.12", machine: Machine::Vm(Series::V6_12), backend: "hooks", limit: 1800 },
+    Row { name: "vm-7", machine: Machine::Vm(Series::V7), backend: "hooks", limit: 1800 },
 ];
 
 /// Builds the tests and runs them in a world.
-pub(super) fn run(world: &World) -> Result<Tally> {
-    let tests = workspace::build_static("vm-tests")?;
-    let mut command = match &world.kernel {
-        Kernel::Host => on_host(world, &tests)?,
-        Kernel::Vm { series, modules } => in_vm(world, series, modules, &tests)?,
-    };
-    tally::run(world.name, Words::VmTests, &mut command, &mut io::stdout())
+pub(super) fn run(row: &Row) -> Result<Tally> {
+    let words = ["--backend", row.backend].map(str::to_owned).to_vec();
+    let world = World { machine: row.machine, words, limit: row.limit };
+    tally::run(row.name, Words::VmTests, &mut world.command()?, &mut io::stdout())
 }
 
-/// In a mount namespace of its own: whatever goes wrong, the machine's mounts stay as they are.
-fn on_host(world: &World, tests: &Path) -> Result<Command> {
-    let ours = fs::metadata("/proc/self").context("cannot read /proc/self")?;
-    ensure!(ours.uid() == 0, "the tests on the host's kernel need root");
-    let mountwatch = workspace::build_static("mountwatch")?;
-    let mut command = Command::new("timeout");
-    command.args(["--kill-after=10", &world.limit.to_string()]);
-    command.args(["unshare", "--mount", "--propagation", "private", "--"]);
-    command.arg(tests).args(world.arguments).arg("--mountwatch").arg(mountwatch);
-    Ok(command)
-}
+impl World {
+    /// Builds what is needed and gives the command that runs the tests.
+    pub(crate) fn command(&self) -> Result<Command> {
+        let tests = workspace::build_static("vm-tests")?;
+        match self.machine {
+            Machine::Host => self.on_host(&tests),
+            Machine::Vm(series) => self.in_vm(series, &tests),
+        }
+    }
 
-/// Another xtask boots the machine, since its output is to be looked at on its way.
-fn in_vm(world: &World, series: &str, modules: &str, tests: &Path) -> Result<Command> {
-    let mut add = tests.as_os_str().to_owned();
-    add.push(":/usr/bin/vm-tests");
-    let mut command = Command::new(env::current_exe().context("cannot find myself")?);
-    command.args(["vm", "--kernel", series, "--modules", modules]);
-    command.args(["--timeout", &world.limit.to_string(), "--add"]).arg(add);
-    command.args(["--", "vm-tests"]).args(world.arguments);
-    command.args(["--mountwatch", "/usr/bin/mountwatch"]);
-    Ok(command)
+    /// In a mount namespace of its own: whatever goes wrong, the machine's mounts stay as they are.
+    fn on_host(&self, tests: &Path) -> Result<Command> {
+        let ours = fs::metadata("/proc/self").context("cannot read /proc/self")?;
+        ensure!(ours.uid() == 0, "the tests on the host's kernel need root");
+        let mountwatch = workspace::build_static("mountwatch")?;
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=10", &self.limit.to_string()]);
+        command.args(["unshare", "--mount", "--propagation", "private", "--"]);
+        command.arg(tests).args(&self.words).arg("--mountwatch").arg(mountwatch);
+        Ok(command)
+    }
+
+    /// Another xtask boots the machine, since its output is to be looked at on its way.
+    fn in_vm(&self, series: Series, tests: &Path) -> Result<Command> {
+        let mut add = tests.as_os_str().to_owned();
+        add.push(":/usr/bin/vm-tests");
+        let mut command = Command::new(env::current_exe().context("cannot find myself")?);
+        command.args(["vm", "--kernel", series.name(), "--modules", MODULES]);
+        command.args(["--timeout", &self.limit.to_string(), "--add"]).arg(add);
+        command.args(["--", "vm-tests"]).args(&self.words);
+        command.args(["--mountwatch", "/usr/bin/mountwatch"]);
+        Ok(command)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::ValueEnum as _;
-
     use super::*;
-    use crate::toolchain::kernel::Series;
 
     #[test]
-    fn worlds_name_kernels_that_there_are() {
-        for world in WORLDS {
-            if let Kernel::Vm { series, .. } = world.kernel {
-                assert!(Series::from_str(series, false).is_ok(), "{series}");
-                assert_eq!(world.name, format!("vm-{series}"));
-            }
+    fn there_is_a_world_for_each_kernel() {
+        for series in Series::ALL {
+            let row = WORLDS.iter().find(|row| row.machine == Machine::Vm(series));
+            assert_eq!(row.map(|row| row.name.to_owned()), Some(format!("vm-{}", series.name())));
         }
     }
 }

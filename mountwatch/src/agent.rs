@@ -7,11 +7,13 @@
 mod handle;
 mod losses;
 mod options;
+mod selftest;
 mod source;
 mod status;
 mod writer;
 
 pub use handle::{Lagged, Subscription, Tracker, TrackerError, ViewError};
+pub use selftest::SelfTest;
 pub use source::StartError;
 pub use status::Status;
 
@@ -44,6 +46,8 @@ pub struct Config {
     pub fallback_hooks: Vec<String>,
     /// Probes in place of trampolines; for tests of what works without those.
     pub no_fentry: bool,
+    /// Names of hooks that are said to be attached and are not; for tests of the self-test.
+    pub mute_hooks: Vec<String>,
     /// Whether the kernel side writes diagnostics of its own.
     pub kernel_log: bool,
 }
@@ -57,6 +61,7 @@ impl Config {
             without_hooks: Vec::new(),
             fallback_hooks: Vec::new(),
             no_fentry: false,
+            mute_hooks: Vec::new(),
             kernel_log: false,
         }
     }

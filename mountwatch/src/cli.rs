@@ -57,6 +57,9 @@ pub struct Global {
     /// Use probes in place of trampolines (fentry and fexit).
     #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub no_fentry: bool,
+    /// Only say that a hook is attached, to test whether the self-test notices.
+    #[arg(long = "mute-hook", global = true, help_heading = EVERYWHERE, hide = true, value_name = "NAME", value_parser = hook_name)]
+    pub mute_hooks: Vec<String>,
 }
 
 impl Global {
@@ -261,6 +264,7 @@ mod tests {
             "watch --timeout -1",
             "status --ring-bytes 5000",
             "status --without-hook nonsense",
+            "status --mute-hook nonsense",
             "list -A -N 1",
         ] {
             let args = ["mountwatch"].into_iter().chain(line.split_whitespace());

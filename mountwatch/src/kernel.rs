@@ -1,5 +1,6 @@
 //! The only room with aya, system calls and /proc.
 
+pub mod canary;
 pub mod hooks;
 pub mod host;
 pub mod load;
@@ -11,6 +12,7 @@ pub mod task;
 
 mod sys;
 mod sys_bpf;
+mod sys_canary;
 mod sys_map;
 mod sys_tracefs;
 pub(crate) mod sys_wait;

@@ -1,6 +1,7 @@
 //! The back ends behind one face: both give events, both can scan, both have a barrier.
 
 use super::losses::{LossWatch, Lost};
+use super::selftest::{self, SelfTest};
 use super::{BackendChoice, Config};
 use crate::kernel::hooks::Wishes;
 use crate::kernel::host;
@@ -12,7 +13,8 @@ use crate::kernel::scan::{ScanError, Scanner, Whose};
 use crate::model::{Dialect, Event, Mount, Namespace, NamespaceInode};
 use crate::state::Retired;
 use crate::wire::record::{self, Record};
-use mountwatch_common::{control, counter, hook, limits};
+use mountwatch_common::hook::{self, Hook};
+use mountwatch_common::{control, counter, limits};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use thiserror::Error;
@@ -95,6 +97,7 @@ pub(super) struct HookSource {
     /// Records that could not be decoded: as good as lost.
     undecoded: u64,
     dialect: Dialect,
+    selftest: SelfTest,
 }
 
 /// What one drain gave besides events.
@@ -158,7 +161,7 @@ impl Source {
     /// What it cannot see, in sentences.
     pub(super) fn blind(&self) -> Vec<String> {
         match self {
-            Self::Hooks(source) => source.hooks.blind().to_vec(),
+            Self::Hooks(source) => [source.hooks.blind(), &source.selftest.blind].concat(),
             Self::Notify(source) => source.blind(),
         }
     }
@@ -185,11 +188,18 @@ impl Source {
 
     /// From now on everything is told anew.
     pub(super) fn raise_epoch(&mut self) -> Result<(), SourceError> {
-        if let Self::Hooks(source) = self {
-            source.epoch += 1;
-            source.hooks.control(control::EPOCH, source.epoch)?;
+        match self {
+            Self::Hooks(source) => source.raise_epoch(),
+            Self::Notify(_) => Ok(()),
         }
-        Ok(())
+    }
+
+    /// What the self-test found, of the back end that has one.
+    pub(super) fn selftest(&self) -> Option<&SelfTest> {
+        match self {
+            Self::Hooks(source) => Some(&source.selftest),
+            Self::Notify(_) => None,
+        }
     }
 
     pub(super) fn forget(&mut self, keys: &[Retired]) {
@@ -276,7 +286,8 @@ fn check(config: &Config) -> Result<(), StartError> {
     if !bytes.is_power_of_two() || !(limits::RING_BYTES_MIN..=1 << 30).contains(&bytes) {
         return Err(StartError::RingBytes(bytes));
     }
-    for name in config.without_hooks.iter().chain(&config.fallback_hooks) {
+    let names = config.without_hooks.iter().chain(&config.fallback_hooks);
+    for name in names.chain(&config.mute_hooks) {
         if !hook::NAMES.iter().any(|(_, known)| known == name) {
             return Err(StartError::UnknownHook(name.clone()));
         }
@@ -293,6 +304,7 @@ impl HookSource {
             wishes: Wishes {
                 without: config.without_hooks.clone(),
                 fallback: config.fallback_hooks.clone(),
+                mute: config.mute_hooks.clone(),
                 no_fentry: config.no_fentry,
             },
             kernel_log: config.kernel_log,
@@ -303,7 +315,8 @@ impl HookSource {
             Dialect::default()
         });
         hooks.control(control::EPOCH, 1)?;
-        Ok(Self {
+        let selftest = SelfTest::default();
+        let mut source = Self {
             hooks,
             ring,
             scanner: None,
@@ -311,12 +324,40 @@ impl HookSource {
             losses: LossWatch::default(),
             undecoded: 0,
             dialect,
-        })
+            selftest,
+        };
+        source.selftest = selftest::run(&mut source);
+        Ok(source)
+    }
+
+    /// From now on everything is told anew.
+    pub(super) fn raise_epoch(&mut self) -> Result<(), SourceError> {
+        self.epoch += 1;
+        Ok(self.hooks.control(control::EPOCH, self.epoch)?)
+    }
+
+    /// Which hooks are attached.
+    pub(super) fn attached_hooks(&self) -> Vec<Hook> {
+        self.hooks.attached().iter().map(|attached| attached.hook).collect()
+    }
+
+    /// Attaches other functions in place of a hook; their names.
+    pub(super) fn switch_on(&mut self, hook: Hook) -> Vec<String> {
+        self.hooks.switch_on(hook).into_iter().map(str::to_owned).collect()
+    }
+
+    /// As if nothing had been told yet. What is told meanwhile stays in the ring, and what was told
+    /// and not yet noted as told was told in an earlier epoch.
+    pub(super) fn forget_everything(&mut self) -> Result<(), SourceError> {
+        self.drain(&mut Vec::new());
+        self.raise_epoch()?;
+        self.hooks.forget_all();
+        Ok(())
     }
 
     /// Drains up to the position at the begin of the call. A slot that is reserved and not yet
     /// submitted blocks those behind it: its program runs on another CPU and is waited for.
-    fn drain(&mut self, events: &mut Vec<Event>) -> Drained {
+    pub(super) fn drain(&mut self, events: &mut Vec<Event>) -> Drained {
         let goal = self.ring.produced();
         while self.ring.consumed() < goal {
             match self.ring.next() {

@@ -1,5 +1,6 @@
 //! What `mountwatch status` says.
 
+use super::SelfTest;
 use crate::model::{Coverage, Revision};
 
 /// The state of a tracker, as plain values.
@@ -31,6 +32,8 @@ pub struct Status {
     pub lag_us_max: u64,
     /// What runs in the kernel: hook, function, and how it is attached.
     pub attached: Vec<(String, String, String)>,
+    /// What the self-test found, of a back end that has one.
+    pub selftest: Option<SelfTest>,
     /// What was refused or is missing, in sentences.
     pub refused: Vec<String>,
     /// The kernel side's own counters.

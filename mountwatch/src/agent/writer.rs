@@ -397,6 +397,7 @@ impl Writer {
             anomalies: counters.anomalies,
             lag_us_max: self.numbers.lag_us_max,
             attached: self.source.attached(),
+            selftest: self.source.selftest().cloned(),
             refused: self.refused.clone(),
             counters: self.source.counters(),
             ring_bytes: u64::from(self.ring_bytes),

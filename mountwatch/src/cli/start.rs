@@ -16,6 +16,7 @@ pub(super) fn tracker(global: &Global) -> anyhow::Result<Tracker> {
         without_hooks: global.without_hooks.clone(),
         fallback_hooks: global.fallback_hooks.clone(),
         no_fentry: global.no_fentry,
+        mute_hooks: global.mute_hooks.clone(),
         kernel_log: global.kernel_log,
     };
     Tracker::start(&config).context("watch the mounts of this host")

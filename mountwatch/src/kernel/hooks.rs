@@ -1,5 +1,6 @@
 //! The table of hooks, and the plan that a kernel's features make of it. Pure.
 
+pub mod fallback;
 mod table;
 
 use hashbrown::HashSet;
@@ -163,6 +164,8 @@ pub struct Wishes {
     pub without: Vec<String>,
     /// Names of hooks to replace by their [`FALLBACKS`].
     pub fallback: Vec<String>,
+    /// Names of hooks that are said to be attached and are not, for tests of the self-test.
+    pub mute: Vec<String>,
     /// Probes instead of trampolines.
     pub no_fentry: bool,
 }
@@ -194,6 +197,8 @@ pub struct Step {
     pub skipped: Skipped,
     /// Whether a trampoline gets a spare.
     pub with_spare: bool,
+    /// It is only said to be attached.
+    pub is_mute: bool,
     /// What is lost if none attaches.
     pub missing: Missing,
 }
@@ -226,21 +231,17 @@ pub fn plan(features: &Features, wishes: &Wishes) -> Plan {
         let is_replaced = wishes.fallback.iter().any(|replaced| replaced == name);
         if has_fallback && (ways.is_empty() || is_replaced) {
             for fallback in FALLBACKS.iter().filter(|fallback| fallback.hook == row.hook) {
-                add(
-                    &mut plan,
-                    features,
-                    fallback,
-                    self::ways(features, fallback, wishes.no_fentry),
-                );
+                let ways = self::ways(features, fallback, wishes.no_fentry);
+                add(&mut plan, features, fallback, ways, wishes);
             }
         } else {
-            add(&mut plan, features, row, ways);
+            add(&mut plan, features, row, ways, wishes);
         }
     }
     plan
 }
 
-fn add(plan: &mut Plan, features: &Features, row: &Row, ways: Vec<Way>) {
+fn add(plan: &mut Plan, features: &Features, row: &Row, ways: Vec<Way>, wishes: &Wishes) {
     if ways.is_empty() {
         match row.missing {
             Missing::Refuse => plan.refused.push(row.hook),
@@ -249,9 +250,14 @@ fn add(plan: &mut Plan, features: &Features, row: &Row, ways: Vec<Way>) {
         }
         return;
     }
+    let is_mute = wishes.mute.iter().any(|name| name == hook::name(row.hook));
+    plan.steps.push(Step { is_mute, ..step(features, row, ways) });
+}
+
+fn step(features: &Features, row: &Row, ways: Vec<Way>) -> Step {
     let (hook, skipped, missing) = (row.hook, row.skipped, row.missing);
     let with_spare = features.is_preemptible && skipped.has_spare();
-    plan.steps.push(Step { hook, ways, skipped, with_spare, missing });
+    Step { hook, ways, skipped, with_spare, is_mute: false, missing }
 }
 
 /// The ways that a kernel has: for each function the trampoline before the probe.

@@ -5,6 +5,7 @@ mod calls;
 mod error;
 mod layout;
 mod losses;
+mod switch;
 
 use std::{fs, io};
 
@@ -73,6 +74,8 @@ pub struct Hooks {
     log: Option<EbpfLogger<&'static dyn log::Log>>,
     attached: Vec<Attached>,
     blind: Vec<String>,
+    features: Features,
+    no_fentry: bool,
 }
 
 impl std::fmt::Debug for Hooks {
@@ -119,6 +122,8 @@ impl Hooks {
             ebpf,
             attached: Vec::new(),
             blind: plan.blind.clone(),
+            features,
+            no_fentry: config.wishes.no_fentry,
         };
         let types = aya::Btf::from_sys_fs()
             .map_err(|error| LoadError::NoBtf(io::Error::other(error.to_string())))?;

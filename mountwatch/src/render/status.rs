@@ -1,5 +1,7 @@
 //! `status`: what the tracker is, and what it has counted.
 
+mod selftest;
+
 use super::json::{Json, Object};
 use crate::agent::Status;
 use std::fmt::Write;
@@ -24,6 +26,7 @@ pub fn status_json(status: &Status) -> String {
         Json::from(object)
     });
     object.put("attached", Json::List(attached.collect()));
+    object.put("selftest", selftest::json(status.selftest.as_ref()));
     object.put("refused", status.refused.clone());
     let mut counters = Object::default();
     for (name, value) in &status.counters {
@@ -50,6 +53,9 @@ pub fn status_text(status: &Status) -> String {
     for (index, (hook, function, kind)) in status.attached.iter().enumerate() {
         let name = if index == 0 { "attached" } else { "" };
         push(&mut out, name, &format!("{hook:<16} {kind:<12} {function}"));
+    }
+    for (name, value) in selftest::lines(status.selftest.as_ref()) {
+        push(&mut out, name, &value);
     }
     for (index, sentence) in status.refused.iter().enumerate() {
         push(&mut out, if index == 0 { "refused" } else { "" }, sentence);
@@ -102,6 +108,7 @@ mod tests {
                 (String::from("attach"), String::from("__attach_mnt"), String::from("fentry")),
                 (String::from("commit"), String::from("namespace_unlock"), String::from("fexit")),
             ],
+            selftest: Some(selftest::sample()),
             refused: vec![String::from("rename: no such function")],
             counters: vec![("roots_lost", 0)],
             ring_bytes: 16 << 20,
@@ -129,6 +136,11 @@ mod tests {
         ring_bytes           16777216
         attached             attach           fentry       __attach_mnt
                              commit           fexit        namespace_unlock
+        selftest             ok (36 acts)
+        selftest_us          21000
+                             namespace_gone: the death was not told
+                             namespace_gone: replaced by mnt_ns_tree_remove
+                             skipped: an open_tree_attr: not there
         refused              rename: no such function
         roots_lost           0
         "#);
@@ -151,6 +163,7 @@ mod tests {
             assert!(parsed.get(key).is_some_and(|value| !value.is_null()), "{key}");
         }
         assert_eq!(parsed.get("coverage").unwrap(), "blind");
+        assert_eq!(parsed.pointer("/selftest/failed/0/hook").unwrap(), "namespace_gone");
         assert_eq!(parsed.pointer("/attached/1/function").unwrap(), "namespace_unlock");
     }
 }

@@ -34,6 +34,10 @@ pub(super) fn attach_all(
 ) -> Result<(Vec<Attached>, Vec<String>), LoadError> {
     let (mut attached, mut blind) = (Vec::new(), Vec::new());
     for step in &plan.steps {
+        if let (true, Some(way)) = (step.is_mute, step.ways.first()) {
+            attached.push(done(step, *way, None));
+            continue;
+        }
         match attach_step(ebpf, btf, step) {
             Ok(done) => attached.push(done),
             Err(refusal) => blind.push(refused_step(step, &refusal)?),
@@ -55,7 +59,7 @@ fn refused_step(step: &Step, refusal: &(Way, ProgramError)) -> Result<String, Lo
 }
 
 /// The first way that works; else the first one and why it does not.
-fn attach_step(
+pub(super) fn attach_step(
     ebpf: &mut Ebpf,
     btf: &aya::Btf,
     step: &Step,
@@ -63,16 +67,7 @@ fn attach_step(
     let mut refusal = None;
     for &way in &step.ways {
         match attach(ebpf, btf, way, step.with_spare) {
-            Ok(spare) => {
-                return Ok(Attached {
-                    hook: step.hook,
-                    program: way.program(),
-                    function: way.candidate.function,
-                    kind: way.kind,
-                    skipped: step.skipped,
-                    spare,
-                });
-            }
+            Ok(spare) => return Ok(done(step, way, spare)),
             // The first one is the one to mend.
             Err(error) => refusal = refusal.or(Some((way, error))),
         }
@@ -80,6 +75,17 @@ fn attach_step(
     match refusal {
         Some(refusal) => Err(Box::new(refusal)),
         None => unreachable!("the plan gives each step a way"),
+    }
+}
+
+fn done(step: &Step, way: Way, spare: Option<&'static str>) -> Attached {
+    Attached {
+        hook: step.hook,
+        program: way.program(),
+        function: way.candidate.function,
+        kind: way.kind,
+        skipped: step.skipped,
+        spare,
     }
 }
 
@@ -135,10 +141,12 @@ fn put_trampoline(
 }
 
 /// Unloads a program, so that the next candidate can load it for another function.
-fn take_off(ebpf: &mut Ebpf, name: &str) {
+pub(super) fn take_off(ebpf: &mut Ebpf, name: &str) {
+    // Not loaded: a program for another kind of kernel.
     let _ = match ebpf.program_mut(name) {
         Some(Program::FEntry(program)) => program.unload(),
         Some(Program::FExit(program)) => program.unload(),
+        Some(Program::KProbe(program)) => program.unload(),
         _ => Ok(()),
     };
 }

@@ -23,6 +23,7 @@ mod program;
 mod random;
 mod report;
 mod scenario;
+mod selftest_checks;
 mod sys;
 mod task;
 mod visit;

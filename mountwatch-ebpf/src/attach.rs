@@ -11,7 +11,8 @@ use crate::{
 };
 
 // `__attach_mnt(mnt, parent)`, since 6.17 `make_visible(mnt)`.
-at_return!(hook::ATTACH, attach_body, 1, result 1: attach, attach_called, attach_probe);
+at_return!(hook::ATTACH, attach_body, 1, result 1:
+    attach, attach_probe, called attach_called);
 
 /// The mount has its parent now. While a tree is put together its mounts have no namespace; such a
 /// tree is told from its root.
@@ -26,7 +27,7 @@ fn attach_body(_: &impl EbpfContext, [mount, ..]: Arguments, _: u64, _: u32) {
 
 // `copy_tree(src, dentry, flags)`.
 at_return!(hook::COPY_TREE, copy_tree_body, 0, result 3:
-    copy_tree, copy_tree_called, copy_tree_probe);
+    copy_tree, copy_tree_probe);
 
 /// The root of a copy, which may stay one: the root mount of a new namespace gets no parent.
 #[inline(always)]
@@ -39,7 +40,8 @@ fn copy_tree_body(_: &impl EbpfContext, _: Arguments, copy: u64, _: u32) {
 // What follows stands in for `attach` where a compiler inlined the function or its calls.
 
 // `copy_tree` again: there is nobody else to mark a copy that got a parent.
-at_return!(hook::ATTACH, copy_body, 0, result 3: copy, copy_called, copy_probe);
+at_return!(hook::ATTACH, copy_body, 0, result 3:
+    copy, copy_probe);
 
 #[inline(always)]
 fn copy_body(_: &impl EbpfContext, _: Arguments, copy: u64, _: u32) {

@@ -1,6 +1,9 @@
 //! Attributes of mounts and of super blocks, which change without `namespace_sem`.
 
-use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_current_task};
+use aya_ebpf::{
+    EbpfContext, helpers::generated::bpf_get_current_task, macros::kretprobe,
+    programs::RetProbeContext,
+};
 use mountwatch_common::{counter, hook, offset, record::flag};
 
 use crate::{
@@ -17,7 +20,7 @@ use crate::{
 
 // `mnt_warn_timestamp_expiry(path, vfsmount)`: called last when one mount's attributes were set.
 at_return!(hook::REMOUNT, remount_body, 2, result 2:
-    remount, remount_called, remount_probe, spare remount_spare);
+    remount, remount_probe, called remount_called, spare remount_spare);
 
 #[inline(always)]
 fn remount_body(_: &impl EbpfContext, [_, vfsmount, _]: Arguments, _: u64, place: u32) {
@@ -38,7 +41,7 @@ fn remount_body(_: &impl EbpfContext, [_, vfsmount, _]: Arguments, _: u64, place
 
 // `reconfigure_super(fs_context)`.
 at_return!(hook::RECONFIGURE, reconfigure_body, 1, result 1:
-    reconfigure, reconfigure_called, reconfigure_probe, spare reconfigure_spare);
+    reconfigure, reconfigure_probe, called reconfigure_called, spare reconfigure_spare);
 
 /// Whatever it returned: a part may have been done.
 #[inline(always)]
@@ -55,10 +58,7 @@ fn reconfigure_body(_: &impl EbpfContext, [fs_context, ..]: Arguments, _: u64, p
 
 // `__x64_sys_mount_setattr(regs)` and its like.
 at_return!(hook::SETATTR, setattr_body, 0, result 1:
-    setattr, setattr_called, setattr_probe, spare setattr_spare);
-// The same for 32-bit callers.
-at_return!(hook::SETATTR, setattr_compat_body, 0, result 1:
-    setattr_compat, setattr_compat_called, setattr_compat_probe, spare setattr_compat_spare);
+    setattr, setattr_probe, spare setattr_spare);
 
 #[inline(always)]
 fn setattr_body(_: &impl EbpfContext, _: Arguments, result: u64, place: u32) {
@@ -67,30 +67,21 @@ fn setattr_body(_: &impl EbpfContext, _: Arguments, result: u64, place: u32) {
     }
 }
 
-#[inline(always)]
-fn setattr_compat_body(_: &impl EbpfContext, _: Arguments, result: u64, place: u32) {
-    if result == 0 {
-        walk_own_namespace(slot::SETATTR_COMPAT + place, hook::SETATTR);
-    }
-}
-
 // `__x64_sys_open_tree_attr(regs)` and its like.
 at_return!(hook::OPEN_TREE_ATTR, open_tree_attr_body, 0, result 1:
-    open_tree_attr, open_tree_attr_called, open_tree_attr_probe, spare open_tree_attr_spare);
-// The same for 32-bit callers.
-at_return!(hook::OPEN_TREE_ATTR, open_tree_attr_compat_body, 0, result 1:
-    open_tree_attr_compat, open_tree_attr_compat_called, open_tree_attr_compat_probe,
-    spare open_tree_attr_compat_spare);
-
+    open_tree_attr, open_tree_attr_probe, spare open_tree_attr_spare);
 /// Whatever it returned: it can fail after the change.
 #[inline(always)]
 fn open_tree_attr_body(_: &impl EbpfContext, _: Arguments, _: u64, place: u32) {
     walk_own_namespace(slot::OPEN_TREE_ATTR + place, hook::OPEN_TREE_ATTR);
 }
 
-#[inline(always)]
-fn open_tree_attr_compat_body(_: &impl EbpfContext, _: Arguments, _: u64, place: u32) {
-    walk_own_namespace(slot::OPEN_TREE_ATTR_COMPAT + place, hook::OPEN_TREE_ATTR);
+/// The same two calls by callers with 32 bits. They are rare: one probe on both functions, whatever
+/// they returned, costs less than a trampoline with a spare on each.
+#[kretprobe]
+pub fn compat_probe(_context: RetProbeContext) -> u32 {
+    walk_own_namespace(slot::COMPAT, hook::SETATTR);
+    0
 }
 
 /// Walks the caller's namespace. No function of the kernel says which mounts changed, and no lock

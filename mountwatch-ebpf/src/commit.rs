@@ -67,11 +67,7 @@ fn set_group_body(_: &impl EbpfContext, [_, to, _]: Arguments, _: u32) {
 
 // `__x64_sys_move_mount(regs)` and its like.
 at_return!(hook::SET_GROUP, move_mount_end_body, 0, result 1:
-    move_mount_end, move_mount_end_called, move_mount_end_probe);
-// The same for 32-bit callers.
-at_return!(hook::SET_GROUP, move_mount_end_body, 0, result 1:
-    move_mount_end_compat, move_mount_end_compat_called, move_mount_end_compat_probe);
-
+    move_mount_end, move_mount_end_probe);
 /// A call that failed before it had the lock leaves nothing behind.
 #[inline(always)]
 fn move_mount_end_body(_: &impl EbpfContext, _: Arguments, _: u64, _: u32) {

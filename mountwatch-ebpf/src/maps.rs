@@ -17,16 +17,15 @@ use crate::walk::Walk;
 pub mod slot {
     pub const LOCKED: u32 = 0;
     pub const RENAME: u32 = 1;
+    pub const COMPAT: u32 = 14;
     // Each of these is followed by the one of its spare.
     pub const REMOUNT: u32 = 2;
     pub const RECONFIGURE: u32 = 4;
     pub const SETATTR: u32 = 6;
-    pub const SETATTR_COMPAT: u32 = 8;
-    pub const OPEN_TREE_ATTR: u32 = 10;
-    pub const OPEN_TREE_ATTR_COMPAT: u32 = 12;
-    pub const DELETE: u32 = 14;
-    pub const SCAN: u32 = 16;
-    pub const COUNT: u32 = 18;
+    pub const OPEN_TREE_ATTR: u32 = 8;
+    pub const DELETE: u32 = 10;
+    pub const SCAN: u32 = 12;
+    pub const COUNT: u32 = 15;
 }
 
 /// Namespaces whose walk without the lock is to be repeated under it.

@@ -70,7 +70,7 @@ pub fn tell(ns: u64, kind: u16, hook: u16, flags: u32, task: u32) {
 
 // Until 6.17: `copy_mnt_ns(flags, ns, user_ns, new_fs)`.
 at_return!(hook::NAMESPACE_BORN, born_body, 1, result 4:
-    namespace_born, namespace_born_called, namespace_born_probe, spare namespace_born_spare);
+    namespace_born, namespace_born_probe, called namespace_born_called, spare namespace_born_spare);
 
 /// Its mounts were told under the lock, by `copy_tree`'s mark.
 #[inline(always)]

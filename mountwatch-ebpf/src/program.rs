@@ -161,10 +161,20 @@ macro_rules! at_entry {
 }
 pub(crate) use at_entry;
 
-/// Programs at the return of a function: fexit, the two probes, and with `spare` a second fexit.
-/// `result`: the index of the result among the words of the trampoline's context.
+/// Programs at the return of a function: fexit and kretprobe, with `called` a kprobe that keeps the
+/// arguments, and with `spare` a second fexit. `result`: the index of the result among the words of
+/// the trampoline's context.
 macro_rules! at_return {
-    (@probes $hook:path, $body:path, $count:literal: $called:ident, $probe:ident) => {
+    // A body that looks at no argument needs none kept.
+    (@probes $hook:path, $body:path, $count:literal, $probe:ident) => {
+        #[aya_ebpf::macros::kretprobe]
+        pub fn $probe(context: aya_ebpf::programs::RetProbeContext) -> u32 {
+            let result = $crate::program::probe_result(&context);
+            $body(&context, [0; 3], result, $crate::program::FIRST);
+            0
+        }
+    };
+    (@probes $hook:path, $body:path, $count:literal, $probe:ident, $called:ident) => {
         #[aya_ebpf::macros::kprobe]
         pub fn $called(context: aya_ebpf::programs::ProbeContext) -> u32 {
             let arguments = $crate::program::probe_arguments(&context, $count);
@@ -181,7 +191,7 @@ macro_rules! at_return {
         }
     };
     ($hook:path, $body:path, $count:literal, result $result:literal:
-     $name:ident, $called:ident, $probe:ident) => {
+     $name:ident, $probe:ident $(, called $called:ident)?) => {
         #[aya_ebpf::macros::fexit]
         pub fn $name(context: aya_ebpf::programs::FExitContext) -> i32 {
             let arguments = $crate::program::arguments(&context, $count);
@@ -189,10 +199,10 @@ macro_rules! at_return {
             $body(&context, arguments, result, $crate::program::FIRST);
             0
         }
-        $crate::program::at_return!(@probes $hook, $body, $count: $called, $probe);
+        $crate::program::at_return!(@probes $hook, $body, $count, $probe $(, $called)?);
     };
     ($hook:path, $body:path, $count:literal, result $result:literal:
-     $name:ident, $called:ident, $probe:ident, spare $spare:ident) => {
+     $name:ident, $probe:ident $(, called $called:ident)?, spare $spare:ident) => {
         #[aya_ebpf::macros::fexit]
         pub fn $name(context: aya_ebpf::programs::FExitContext) -> i32 {
             $crate::program::mark_done($hook);
@@ -210,7 +220,7 @@ macro_rules! at_return {
             }
             0
         }
-        $crate::program::at_return!(@probes $hook, $body, $count: $called, $probe);
+        $crate::program::at_return!(@probes $hook, $body, $count, $probe $(, $called)?);
     };
 }
 pub(crate) use at_return;

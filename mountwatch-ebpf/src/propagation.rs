@@ -18,7 +18,7 @@ use crate::{
 
 // `change_mnt_propagation(mnt, type)`.
 at_return!(hook::PROPAGATION, propagation_body, 1, result 2:
-    propagation, propagation_called, propagation_probe);
+    propagation, propagation_probe, called propagation_called);
 
 /// Before 6.17 umount makes each mount private on its way out, when it has no namespace any more.
 #[inline(always)]

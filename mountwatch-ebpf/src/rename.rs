@@ -13,7 +13,8 @@ use crate::{
 };
 
 // `__d_move(dentry, target, exchange)`, under `rename_lock`.
-at_return!(hook::RENAME, rename_body, 2, result 3: rename, rename_called, rename_probe);
+at_return!(hook::RENAME, rename_body, 2, result 3:
+    rename, rename_probe, called rename_called);
 
 /// The target of a plain rename is unhashed, so it is told too.
 #[inline(always)]
@@ -33,7 +34,8 @@ fn rename_body(_: &impl EbpfContext, [dentry, target, _]: Arguments, _: u64, _: 
 }
 
 // `d_delete(dentry)`.
-at_return!(hook::DELETE, delete_body, 1, result 1: delete, delete_called, delete_probe);
+at_return!(hook::DELETE, delete_body, 1, result 1:
+    delete, delete_probe, called delete_called);
 
 /// The dentry is unhashed now, unless others use it (then it became negative).
 #[inline(always)]

@@ -59,6 +59,8 @@ pub struct Candidate {
     pub function: &'static str,
     /// Whether the function's return is watched, not its entry.
     pub at_return: bool,
+    /// Whether there is no trampoline for it.
+    pub probe_only: bool,
 }
 
 /// What it means that the kernel skipped a program, and what is done about it. A trampoline is
@@ -74,6 +76,8 @@ pub enum Skipped {
     Watched,
     /// As before, while a scan runs.
     Scan,
+    /// A loss: it is too rare for a spare.
+    Unspared,
     /// Nothing is lost.
     Harmless,
 }
@@ -122,6 +126,8 @@ pub struct Features {
     pub symbols: HashSet<&'static str>,
     /// Its tasks can be preempted in the kernel, and so can the programs.
     pub is_preemptible: bool,
+    /// Address of the ID mapping that changes nothing; 0 if it hides addresses.
+    pub nop_idmap: u64,
 }
 
 impl Features {
@@ -140,11 +146,12 @@ impl Features {
             .collect();
         let functions =
             wanted.iter().copied().filter(|function| btf.has_function(function)).collect();
+        let nop_idmap = nop_idmap(symbols);
         let symbols = symbols
             .lines()
             .filter_map(|line| wanted.get(line.split_ascii_whitespace().nth(2)?).copied())
             .collect();
-        Self { offsets, functions, symbols, is_preemptible: version.contains("PREEMPT") }
+        Self { offsets, functions, symbols, is_preemptible: version.contains("PREEMPT"), nop_idmap }
     }
 
     /// Members that no hook can do without and that this kernel does not have.
@@ -155,6 +162,22 @@ impl Features {
             .filter(|((_, _, required), found)| *required && **found == offset::ABSENT)
             .map(|((structure, member, _), _)| (*structure, *member))
     }
+}
+
+/// Address of the ID mapping that changes nothing, of the text of `/proc/kallsyms`; 0 if it hides
+/// addresses.
+fn nop_idmap(symbols: &str) -> u64 {
+    let find = |name: &str| {
+        symbols.lines().find_map(|line| {
+            let mut fields = line.split_ascii_whitespace();
+            let address = fields.next()?;
+            let symbol = fields.nth(1)?;
+            (symbol == name && fields.next().is_none())
+                .then(|| u64::from_str_radix(address, 16).ok())
+                .flatten()
+        })
+    };
+    find("nop_mnt_idmap").or_else(|| find("init_user_ns")).unwrap_or(0)
 }
 
 /// What is wanted of the plan, for tests of what a kernel may lack.
@@ -269,7 +292,7 @@ fn ways(features: &Features, row: &Row, no_fentry: bool) -> Vec<Way> {
         } else {
             (Kind::Fentry, Kind::Kprobe)
         };
-        if !no_fentry && features.functions.contains(candidate.function) {
+        if !no_fentry && !candidate.probe_only && features.functions.contains(candidate.function) {
             ways.push(Way { candidate, kind: trampoline });
         }
         if features.symbols.contains(candidate.function) {

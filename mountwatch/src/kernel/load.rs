@@ -210,7 +210,6 @@ fn open(
     unused: &[&'static str],
 ) -> Result<Ebpf, LoadError> {
     let spans = layout::spans(&features.offsets)?;
-    let nop_idmap = layout::nop_idmap(&symbols());
     let spares = u32::from(features.is_preemptible);
     let kernel_log = u32::from(config.kernel_log);
     let ring_bytes = config.ring_bytes.clamp(limits::RING_BYTES_MIN, 1 << 30).next_power_of_two();
@@ -223,7 +222,7 @@ fn open(
         .override_global("REGISTERS", &layout::REGISTERS.unwrap_or_default()[..], true)
         .override_global("SPARES", &spares, true)
         .override_global("SPANS", &spans[..], true)
-        .override_global("NOP_IDMAP", &nop_idmap, true)
+        .override_global("NOP_IDMAP", &features.nop_idmap, true)
         .override_global("KERNEL_LOG", &kernel_log, true)
         .map_max_entries("RECORDS", ring_bytes)
         .verifier_log_level(VerifierLogLevel::STATS)
@@ -233,12 +232,9 @@ fn open(
 
 /// What the running kernel offers.
 fn features_of(btf: &Btf) -> Features {
-    Features::resolve(btf, &symbols(), &host::kernel_version())
-}
-
-/// The kernel's symbols; nothing where they are hidden.
-fn symbols() -> String {
-    fs::read_to_string(SYMBOLS_PATH).unwrap_or_default()
+    // Nothing where they are hidden.
+    let symbols = fs::read_to_string(SYMBOLS_PATH).unwrap_or_default();
+    Features::resolve(btf, &symbols, &host::kernel_version())
 }
 
 fn map<T>(

@@ -110,9 +110,7 @@ pub(super) const ACTS: &[Row] = &[
 /// Programs that no act makes fire, with the reason.
 #[cfg(test)]
 pub(super) const UNPROVED: &[(&str, &str)] = &[
-    ("setattr_compat", COMPAT),
-    ("open_tree_attr_compat", COMPAT),
-    ("move_mount_end_compat", COMPAT),
+    ("compat", COMPAT),
     ("move_mount_end", "it forgets what is of no use any more, which changes no index"),
 ];
 #[cfg(test)]

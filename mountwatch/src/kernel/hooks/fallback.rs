@@ -49,6 +49,7 @@ mod tests {
             symbols: functions.clone(),
             functions,
             is_preemptible: false,
+            nop_idmap: 0,
         };
         let names = |hook, attached: &[&str]| -> Vec<_> {
             others(&features, hook, &attached.iter().copied().collect(), false)

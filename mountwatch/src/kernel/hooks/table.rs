@@ -15,6 +15,7 @@ macro_rules! entry {
             called: None,
             function: $function,
             at_return: false,
+            probe_only: false,
         }
     };
 }
@@ -23,13 +24,24 @@ macro_rules! entry {
 macro_rules! exit {
     ($program:literal, $function:literal) => {
         Candidate {
-            program: $program,
-            spare: concat!($program, "_spare"),
-            probe: concat!($program, "_probe"),
             called: Some(concat!($program, "_called")),
-            function: $function,
             at_return: true,
+            ..entry!($program, $function)
         }
+    };
+}
+
+/// The same for programs that do not look at what the function was called with.
+macro_rules! end {
+    ($program:literal, $function:literal) => {
+        Candidate { called: None, ..exit!($program, $function) }
+    };
+}
+
+/// The same without a trampoline.
+macro_rules! probe_end {
+    ($program:literal, $function:literal) => {
+        Candidate { probe_only: true, ..end!($program, $function) }
     };
 }
 
@@ -53,7 +65,7 @@ pub const HOOKS: &[Row] = &[
     },
     Row {
         hook: hook::COPY_TREE,
-        candidates: &[exit!("copy_tree", "copy_tree")],
+        candidates: &[end!("copy_tree", "copy_tree")],
         skipped: Skipped::Locked,
         missing: Missing::Refuse,
         reason: "the root mount of a new namespace is attached to nothing",
@@ -120,8 +132,8 @@ pub const HOOKS: &[Row] = &[
     Row {
         hook: hook::SETATTR,
         candidates: &[
-            exit!("setattr", "__x64_sys_mount_setattr"),
-            exit!("setattr", "__arm64_sys_mount_setattr"),
+            end!("setattr", "__x64_sys_mount_setattr"),
+            end!("setattr", "__arm64_sys_mount_setattr"),
         ],
         skipped: Skipped::Spared,
         missing: Missing::Nothing,
@@ -129,16 +141,16 @@ pub const HOOKS: &[Row] = &[
     },
     Row {
         hook: hook::SETATTR,
-        candidates: &[exit!("setattr_compat", "__ia32_sys_mount_setattr")],
-        skipped: Skipped::Spared,
+        candidates: &[probe_end!("compat", "__ia32_sys_mount_setattr")],
+        skipped: Skipped::Unspared,
         missing: Missing::Nothing,
-        reason: "the same for 32-bit callers",
+        reason: "the same for callers with 32 bits, which are rare: a probe will do",
     },
     Row {
         hook: hook::OPEN_TREE_ATTR,
         candidates: &[
-            exit!("open_tree_attr", "__x64_sys_open_tree_attr"),
-            exit!("open_tree_attr", "__arm64_sys_open_tree_attr"),
+            end!("open_tree_attr", "__x64_sys_open_tree_attr"),
+            end!("open_tree_attr", "__arm64_sys_open_tree_attr"),
         ],
         skipped: Skipped::Spared,
         missing: Missing::Nothing,
@@ -146,16 +158,16 @@ pub const HOOKS: &[Row] = &[
     },
     Row {
         hook: hook::OPEN_TREE_ATTR,
-        candidates: &[exit!("open_tree_attr_compat", "__ia32_sys_open_tree_attr")],
-        skipped: Skipped::Spared,
+        candidates: &[probe_end!("compat", "__ia32_sys_open_tree_attr")],
+        skipped: Skipped::Unspared,
         missing: Missing::Nothing,
-        reason: "the same for 32-bit callers",
+        reason: "the same for callers with 32 bits, which are rare: a probe will do",
     },
     Row {
         hook: hook::SET_GROUP,
         candidates: &[
-            exit!("move_mount_end", "__x64_sys_move_mount"),
-            exit!("move_mount_end", "__arm64_sys_move_mount"),
+            end!("move_mount_end", "__x64_sys_move_mount"),
+            end!("move_mount_end", "__arm64_sys_move_mount"),
         ],
         skipped: Skipped::Harmless,
         missing: Missing::Blind("MOVE_MOUNT_SET_GROUP leaves no trace"),
@@ -163,10 +175,10 @@ pub const HOOKS: &[Row] = &[
     },
     Row {
         hook: hook::SET_GROUP,
-        candidates: &[exit!("move_mount_end_compat", "__ia32_sys_move_mount")],
+        candidates: &[probe_end!("move_mount_end", "__ia32_sys_move_mount")],
         skipped: Skipped::Harmless,
         missing: Missing::Nothing,
-        reason: "the same for 32-bit callers",
+        reason: "the same for callers with 32 bits, which are rare: a probe will do",
     },
     Row {
         hook: hook::SET_GROUP,
@@ -203,7 +215,7 @@ pub const HOOKS: &[Row] = &[
 pub const FALLBACKS: &[Row] = &[
     Row {
         hook: hook::ATTACH,
-        candidates: &[exit!("copy", "copy_tree")],
+        candidates: &[end!("copy", "copy_tree")],
         skipped: Skipped::Locked,
         missing: Missing::Refuse,
         reason: "copies by propagation, which are attached where nothing else is called",

@@ -43,6 +43,7 @@ fn features(kernel: &str) -> Features {
         symbols: functions.clone(),
         functions,
         is_preemptible: kernel == "7.3",
+        nop_idmap: 0,
     }
 }
 
@@ -167,4 +168,16 @@ fn the_fallbacks_replace_a_hook_whose_function_is_inlined() {
         assert_eq!(probes, ["attach_recursive_probe"]);
         assert!(plan.refused.is_empty() && plan.blind.is_empty(), "{plan:?}");
     }
+}
+
+#[test]
+fn the_identity_mapping_is_found_by_its_whole_name() {
+    let symbols = "0000000000000010 T nop_mnt_idmap_not\n\
+                   ffffffff82a00000 D init_user_ns\n\
+                   ffffffff82b00000 D nop_mnt_idmap\n\
+                   ffffffffc0000000 d nop_mnt_idmap\t[module]\n";
+    assert_eq!(nop_idmap(symbols), 0xffff_ffff_82b0_0000);
+    assert_eq!(nop_idmap("ffffffff82a00000 D init_user_ns\n"), 0xffff_ffff_82a0_0000);
+    assert_eq!(nop_idmap("0000000000000000 D nop_mnt_idmap\n"), 0);
+    assert_eq!(nop_idmap("zz D nop_mnt_idmap\n\n x"), 0);
 }

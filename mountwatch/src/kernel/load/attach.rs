@@ -163,8 +163,13 @@ fn load_fexit(program: &mut FExit, function: &str, btf: &aya::Btf) -> Result<(),
 
 fn put_probe(ebpf: &mut Ebpf, name: &str, function: &str) -> Result<(), ProgramError> {
     let program: &mut KProbe = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()?;
-    let result = program.load().and_then(|()| program.attach(function, 0).map(drop));
-    if result.is_err() {
+    // One that is on another function already is put on this one too.
+    let is_first = program.fd().is_err();
+    if is_first {
+        program.load()?;
+    }
+    let result = program.attach(function, 0).map(drop);
+    if result.is_err() && is_first {
         let _ = program.unload();
     }
     result

@@ -57,37 +57,9 @@ pub(super) fn spans(offsets: &[u32; offset::COUNT]) -> Result<[u32; 2], LoadErro
     Ok(spans)
 }
 
-/// Address of the ID mapping that changes nothing, of the text of `/proc/kallsyms`; 0 if it hides
-/// addresses.
-pub(super) fn nop_idmap(symbols: &str) -> u64 {
-    let find = |name: &str| {
-        symbols.lines().find_map(|line| {
-            let mut fields = line.split_ascii_whitespace();
-            let address = fields.next()?;
-            let symbol = fields.nth(1)?;
-            (symbol == name && fields.next().is_none())
-                .then(|| u64::from_str_radix(address, 16).ok())
-                .flatten()
-        })
-    };
-    find("nop_mnt_idmap").or_else(|| find("init_user_ns")).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_identity_mapping_is_found_by_its_whole_name() {
-        let symbols = "0000000000000010 T nop_mnt_idmap_not\n\
-                       ffffffff82a00000 D init_user_ns\n\
-                       ffffffff82b00000 D nop_mnt_idmap\n\
-                       ffffffffc0000000 d nop_mnt_idmap\t[module]\n";
-        assert_eq!(nop_idmap(symbols), 0xffff_ffff_82b0_0000);
-        assert_eq!(nop_idmap("ffffffff82a00000 D init_user_ns\n"), 0xffff_ffff_82a0_0000);
-        assert_eq!(nop_idmap("0000000000000000 D nop_mnt_idmap\n"), 0);
-        assert_eq!(nop_idmap("zz D nop_mnt_idmap\n\n x"), 0);
-    }
 
     #[test]
     fn spans_reach_to_the_end_of_the_last_member() {

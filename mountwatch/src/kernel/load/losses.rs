@@ -128,7 +128,9 @@ pub(super) fn add_skips(losses: &mut Losses, ebpf: &Ebpf, attached: &[Attached],
             (Skipped::Watched, Some(spare)) => losses.skips_lost += skips_of(ebpf, spare),
             (Skipped::Scan, Some(spare)) => losses.skips_in_scans += skips_of(ebpf, spare),
             (Skipped::Scan, None) => losses.skips_in_scans += skips,
-            (Skipped::Spared | Skipped::Watched, None) => losses.skips_lost += skips,
+            (Skipped::Spared | Skipped::Watched, None) | (Skipped::Unspared, _) => {
+                losses.skips_lost += skips;
+            }
             (Skipped::Locked, _) => losses.skips_locked += skips,
         }
     }

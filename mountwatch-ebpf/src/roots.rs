@@ -1,6 +1,6 @@
 //! Roots of changed subtrees, marked under `namespace_sem` held for write.
 
-use mountwatch_common::{counter, limits};
+use mountwatch_common::counter;
 
 use crate::{
     lost::lost_mount,
@@ -24,14 +24,12 @@ pub fn mark(hold: &mut Hold, mount: u64) {
     let is_repeated = hold.roots != 0 && (hold.last ^ mount) & !TAGS == 0;
     let (index, tagged) =
         if is_repeated { (hold.roots - 1, hold.last & mount) } else { (hold.roots, mount) };
-    if index >= limits::ROOTS_MAX {
+    let Some(cell) = ROOTS.get_ptr_mut(index) else {
         lost_mount(counter::ROOTS_LOST, mount & !TAGS);
         return;
-    }
-    if let Some(cell) = ROOTS.get_ptr_mut(index) {
-        // SAFETY: a cell of the map, used under the lock alone.
-        unsafe { cell.write_volatile(tagged) };
-        hold.roots = index + 1;
-        hold.last = tagged;
-    }
+    };
+    // SAFETY: a cell of the map, used under the lock alone.
+    unsafe { cell.write_volatile(tagged) };
+    hold.roots = index + 1;
+    hold.last = tagged;
 }

@@ -32,6 +32,17 @@ pub enum BackendChoice {
     Notify,
 }
 
+/// What is to go wrong on purpose, for tests of what is said and repaired then. `hooks` alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Roots of changed subtrees that one transaction has room for.
+    pub roots_max: Option<u32>,
+    /// The record, by its number from the end of the first seed on, that is cut short.
+    pub cut_record: Option<u64>,
+    /// The event, counted likewise, at which the core panics.
+    pub panic_at: Option<u64>,
+}
+
 /// How to track.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -50,6 +61,8 @@ pub struct Config {
     pub mute_hooks: Vec<String>,
     /// Whether the kernel side writes diagnostics of its own.
     pub kernel_log: bool,
+    /// What is to go wrong.
+    pub faults: Faults,
 }
 
 impl Config {
@@ -63,6 +76,7 @@ impl Config {
             no_fentry: false,
             mute_hooks: Vec::new(),
             kernel_log: false,
+            faults: Faults::default(),
         }
     }
 }

@@ -9,12 +9,14 @@
 //! | `flags`, `execute`, `task`, `sys` | commands as system calls, in processes of their own |
 //! | `mountinfo`, `visit`, `oracle` | index against kernel |
 //! | `world`, `random`, `program` | scenarios and random programs |
+//! | `faults` | what goes wrong on purpose |
 //! | `cli_checks`, `watch_checks` | the command `mountwatch` |
 //! | `report`, `kernel` | results, and what may be skipped |
 
 mod cli_checks;
 mod command;
 mod execute;
+mod faults;
 mod flags;
 mod kernel;
 mod mountinfo;
@@ -96,6 +98,7 @@ enum Backend {
 enum Kind {
     Scenarios,
     Random,
+    Faults,
     Cli,
 }
 
@@ -142,6 +145,9 @@ fn list(scenarios: &[Scenario]) {
         let about = scenario.about.lines().next().unwrap_or_default();
         println!("scenario {}: {about}{}", scenario.name, needs.concat());
     }
+    for name in faults::names() {
+        println!("fault {name}");
+    }
     for name in cli_checks::names() {
         println!("cli {name}");
     }
@@ -186,6 +192,9 @@ fn run_tests(arguments: &Arguments, scenarios: Vec<Scenario>, base: &Path) -> Re
             let failures = result.err().map(|error| format!("{error:#}")).into_iter().collect();
             report.add("nothing_stays_loaded", Verdict::of(failures));
         }
+    }
+    if wants(Kind::Faults) && backend.is_none_or(|name| name == "hooks") {
+        faults::run(&mut report, base, &is_wanted);
     }
     if wants(Kind::Cli) {
         cli_checks::run(&mut report, &arguments.mountwatch, backend, base, &is_wanted);

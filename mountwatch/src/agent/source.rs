@@ -96,8 +96,26 @@ pub(super) struct HookSource {
     losses: LossWatch,
     /// Records that could not be decoded: as good as lost.
     undecoded: u64,
+    cut: Cut,
     dialect: Dialect,
     selftest: SelfTest,
+}
+
+/// Cuts one record short, on purpose.
+#[derive(Debug, Default)]
+struct Cut {
+    at: Option<u64>,
+    /// Records since the first seed.
+    count: u64,
+    is_seeded: bool,
+}
+
+impl Cut {
+    fn apply<'a>(&mut self, record: &'a [u8]) -> &'a [u8] {
+        self.count += u64::from(self.is_seeded);
+        let is_cut = self.is_seeded && self.at == Some(self.count);
+        if is_cut { record.get(..8).unwrap_or_default() } else { record }
+    }
 }
 
 /// What one drain gave besides events.
@@ -133,6 +151,13 @@ impl Source {
                     }
                 },
             },
+        }
+    }
+
+    /// The first seed is over.
+    pub(super) fn seeded(&mut self) {
+        if let Self::Hooks(source) = self {
+            source.cut.is_seeded = true;
         }
     }
 
@@ -308,6 +333,7 @@ impl HookSource {
                 no_fentry: config.no_fentry,
             },
             kernel_log: config.kernel_log,
+            roots_max: config.faults.roots_max.unwrap_or(limits::ROOTS_MAX),
         })?;
         let ring = hooks.take_ring().ok_or(LoadError::Incomplete("ring buffer"))?;
         let dialect = dialect.unwrap_or_else(|error| {
@@ -323,6 +349,7 @@ impl HookSource {
             epoch: 1,
             losses: LossWatch::default(),
             undecoded: 0,
+            cut: Cut { at: config.faults.cut_record, ..Cut::default() },
             dialect,
             selftest,
         };
@@ -361,7 +388,7 @@ impl HookSource {
         let goal = self.ring.produced();
         while self.ring.consumed() < goal {
             match self.ring.next() {
-                Some(bytes) => match record::decode(&bytes) {
+                Some(bytes) => match record::decode(self.cut.apply(&bytes)) {
                     Ok(Record::Event(event)) => events.push(event),
                     Ok(Record::Call(_)) => {}
                     Err(error) => {

@@ -9,8 +9,10 @@ use crate::kernel::scan::Whose;
 use crate::kernel::sys_wait;
 use crate::model::{Event, NamespaceInode};
 use crate::state::{Need, Published, ScanMark, Snapshot, State};
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -51,6 +53,8 @@ pub(super) struct Writer {
     open_since: Option<std::time::Instant>,
     numbers: Numbers,
     ring_bytes: u32,
+    /// The event at which the core is to panic, once.
+    panic: Rc<Cell<Option<u64>>>,
 }
 
 /// Counters of the shell.
@@ -103,10 +107,14 @@ impl Writer {
             open_since: None,
             numbers: Numbers::default(),
             ring_bytes: config.ring_bytes,
+            panic: Rc::default(),
         };
         let seeded = writer.scan_all().and_then(|()| writer.step());
         seeded.map_err(|error| StartError::Seed(Box::new(error)))?;
         writer.numbers.rescans = 0;
+        writer.source.seeded();
+        let events = writer.state.counters().events;
+        writer.panic.set(config.faults.panic_at.map(|at| at + events));
         Ok(writer)
     }
 
@@ -235,7 +243,7 @@ impl Writer {
             let lag_ns = crate::kernel::host::monotonic_ns().saturating_sub(ktime_ns);
             self.numbers.lag_us_max = self.numbers.lag_us_max.max(lag_ns / 1_000);
         }
-        apply(&mut self.state, events, lost);
+        apply(&mut self.state, events, lost, &self.panic);
     }
 
     /// A change that is open is about to end: its COMMIT comes before its system call returns.
@@ -341,10 +349,11 @@ impl Writer {
         self.numbers.rescans += 1;
         let mut texts = options::Texts::new(&self.state);
         // The source is taken apart from the rest while its scan calls back.
+        let panic = Rc::clone(&self.panic);
         let (source, rest) = self.split();
         let Source::Hooks(hooks) = source else { return Ok(true) };
         hooks.scan(whose, |text, events, lost| {
-            apply(rest, events, &lost);
+            apply(rest, events, &lost, &panic);
             texts.take(text, rest);
         })
     }
@@ -412,9 +421,13 @@ impl Writer {
 
 /// Applies events. A panic in the core is a bug; the kernel is the truth, so the state is dropped
 /// and everything is scanned again.
-fn apply(state: &mut State, events: Vec<Event>, lost: &Lost) {
+fn apply(state: &mut State, events: Vec<Event>, lost: &Lost, panic: &Cell<Option<u64>>) {
     let applied = catch_unwind(AssertUnwindSafe(|| {
         for event in events {
+            if panic.get() == Some(state.counters().events + 1) {
+                panic.set(None);
+                panic!("a panic was asked for");
+            }
             state.apply(event);
         }
     }));

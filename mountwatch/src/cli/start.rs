@@ -1,7 +1,7 @@
 //! The tracker of a command, in its own process.
 
 use super::Global;
-use crate::agent::{Config, Tracker};
+use crate::agent::{Config, Faults, Tracker};
 use crate::model::{Coverage, Revision};
 use crate::query::Viewpoint;
 use crate::render::Clock;
@@ -18,6 +18,7 @@ pub(super) fn tracker(global: &Global) -> anyhow::Result<Tracker> {
         no_fentry: global.no_fentry,
         mute_hooks: global.mute_hooks.clone(),
         kernel_log: global.kernel_log,
+        faults: Faults::default(),
     };
     Tracker::start(&config).context("watch the mounts of this host")
 }

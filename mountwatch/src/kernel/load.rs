@@ -55,11 +55,18 @@ pub struct LoadConfig {
     pub wishes: Wishes,
     /// Whether the programs write diagnostics.
     pub kernel_log: bool,
+    /// Roots of changed subtrees that one transaction has room for.
+    pub roots_max: u32,
 }
 
 impl Default for LoadConfig {
     fn default() -> Self {
-        Self { ring_bytes: limits::RING_BYTES, wishes: Wishes::default(), kernel_log: false }
+        Self {
+            ring_bytes: limits::RING_BYTES,
+            wishes: Wishes::default(),
+            kernel_log: false,
+            roots_max: limits::ROOTS_MAX,
+        }
     }
 }
 
@@ -214,6 +221,7 @@ fn open(
     let kernel_log = u32::from(config.kernel_log);
     let ring_bytes = config.ring_bytes.clamp(limits::RING_BYTES_MIN, 1 << 30).next_power_of_two();
     let mut loader = EbpfLoader::new();
+    loader.map_max_entries("ROOTS", config.roots_max);
     for map in unused {
         loader.map_max_entries(map, 1);
     }

@@ -30,7 +30,6 @@ mod queue;
 mod table;
 mod tell;
 
-use super::hooks::Wishes;
 use super::host;
 use super::load::{Calls, LoadConfig, LoadError};
 use super::namespaces::{self, FoundNamespace, NamespacesError};
@@ -100,8 +99,8 @@ impl Notify {
         let queue = sys::fanotify_mounts().map_err(limits::explain)?;
         let mut calls = Calls::load(&LoadConfig {
             ring_bytes: config.ring_bytes,
-            wishes: Wishes::default(),
             kernel_log: config.kernel_log,
+            ..LoadConfig::default()
         })?;
         let ring = calls.take_ring().ok_or(LoadError::Incomplete("ring buffer"))?;
         let notify = Self {

@@ -134,7 +134,10 @@ impl State {
 
     /// The least that is known of any namespace.
     pub fn coverage(&self) -> Coverage {
-        if !self.seeded || self.tables.namespaces().any(|known| known.coverage == Coverage::Stale) {
+        if !self.seeded || self.is_unscanned() {
+            return Coverage::Stale;
+        }
+        if self.tables.namespaces().any(|known| known.coverage == Coverage::Stale) {
             return Coverage::Stale;
         }
         self.coverage_of_new(true)

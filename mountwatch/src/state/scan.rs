@@ -16,6 +16,8 @@ pub struct ScanMark(u64);
 #[derive(Debug, Default)]
 pub(super) struct LastLosses {
     anywhere: u64,
+    /// Not every namespace was scanned since that.
+    is_unscanned: bool,
     of_namespace: HashMap<NamespaceKey, u64>,
 }
 
@@ -74,6 +76,14 @@ impl State {
             self.drop_namespace(SCAN, key);
         }
         self.seeded = true;
+        if self.losses.anywhere <= mark.0 {
+            self.losses.is_unscanned = false;
+        }
+    }
+
+    /// A loss may have been about a namespace that is not even known.
+    pub(super) fn is_unscanned(&self) -> bool {
+        self.losses.is_unscanned
     }
 
     /// A namespace that was to be scanned is not found. One that is known stays: its death is told,
@@ -98,6 +108,7 @@ impl State {
         self.counters.losses += 1;
         self.sequence += 1;
         self.losses.anywhere = self.sequence;
+        self.losses.is_unscanned = true;
         self.mark_all_stale();
         self.ask_again(Need::ScanAll);
     }

@@ -1,0 +1,188 @@
+//! What goes wrong on purpose: each loss is said at once, repaired where it was, and gone.
+
+use crate::command::Unshare;
+use crate::report::{self, Report, Verdict};
+use crate::scenario::MAIN;
+use crate::world::World;
+use anyhow::{Context as _, Result, bail};
+use mountwatch::agent::{BackendChoice, Config, Faults, Subscription, Tracker};
+use mountwatch::model::NamespaceInode;
+use mountwatch::{render, verify};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// One fault.
+struct Fault {
+    name: &'static str,
+    ring_bytes: u32,
+    faults: Faults,
+    /// The counter that says what happened.
+    counter: &'static str,
+    /// Whether the namespaces concerned are known, so that the others stay complete.
+    is_placed: bool,
+    /// What the task `A` does.
+    lines: &'static [&'static str],
+}
+
+const NONE: Faults = Faults { roots_max: None, cut_record: None, panic_at: None };
+/// The smallest ring.
+const SMALL: u32 = 256 << 10;
+const LARGE: u32 = 16 << 20;
+/// More mounts than the smallest ring has room for, in one transaction.
+const DOUBLE: &[&str] =
+    &["mkdir /t", "mount tmpfs /t", "for i 0..12 mkdir /t/$i", "for i 0..12 rbind /t /t/$i"];
+const SOME: &[&str] = &["mkdir /t", "mount tmpfs /t", "mkdir /t/a", "bind /t /t/a", "umount /t/a"];
+
+const FAULTS: &[Fault] = &[
+    Fault {
+        name: "fault_ring_full",
+        ring_bytes: SMALL,
+        faults: NONE,
+        counter: "records_lost",
+        is_placed: true,
+        lines: DOUBLE,
+    },
+    Fault {
+        name: "fault_roots_lost",
+        ring_bytes: LARGE,
+        faults: Faults { roots_max: Some(16), ..NONE },
+        counter: "roots_lost",
+        // A copy has no namespace when it is marked.
+        is_placed: false,
+        lines: &[
+            "mkdir /t",
+            "mount tmpfs /t",
+            "make shared /t",
+            "for i 0..19 mkdir /p$i",
+            "for i 0..19 bind /t /p$i",
+            "mkdir /t/a",
+            "mount tmpfs /t/a",
+        ],
+    },
+    Fault {
+        name: "fault_record_cut",
+        ring_bytes: LARGE,
+        faults: Faults { cut_record: Some(4), ..NONE },
+        counter: "records_undecoded",
+        is_placed: false,
+        lines: SOME,
+    },
+    Fault {
+        name: "fault_panic",
+        ring_bytes: LARGE,
+        faults: Faults { panic_at: Some(4), ..NONE },
+        counter: "",
+        is_placed: false,
+        lines: SOME,
+    },
+];
+
+/// What may take so long.
+const LIMIT: Duration = Duration::from_mins(3);
+
+/// Runs those that are wanted.
+pub(crate) fn run(report: &mut Report, base: &Path, is_wanted: &dyn Fn(&str) -> bool) {
+    for fault in FAULTS.iter().filter(|fault| is_wanted(fault.name)) {
+        let base = base.to_owned();
+        let verdict = match report::with_limit(LIMIT, move |at| run_one(fault, &base, at)) {
+            Ok(Ok(failures)) => Verdict::of(failures),
+            Ok(Err(error)) => Verdict::Failed(vec![format!("{error:#}")]),
+            Err(why) => Verdict::Failed(vec![why]),
+        };
+        report.add(fault.name, verdict);
+    }
+}
+
+/// The names of all of them.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    FAULTS.iter().map(|fault| fault.name)
+}
+
+fn run_one(fault: &Fault, base: &Path, at: &dyn Fn(&str)) -> Result<Vec<String>> {
+    let mut world = World::new(base)?;
+    for name in ["A", "B"] {
+        world.namespace(name, MAIN, Unshare::Private)?;
+    }
+    let inode = |name: &str| namespace_of(&world, name);
+    let (concerned, other) = (inode("A")?, inode("B")?);
+    let config = Config {
+        backend: BackendChoice::Hooks,
+        ring_bytes: fault.ring_bytes,
+        faults: fault.faults,
+        ..Config::new()
+    };
+    let tracker = Tracker::start(&config).context("cannot start the tracker")?;
+    let (_, mut subscription) = tracker.subscribe()?;
+    at("the lines");
+    for line in fault.lines {
+        each(line, |line| world.line("A", line))?;
+    }
+    at("the repair");
+    let start = Instant::now();
+    while tracker.now()?.coverage().word() != "complete" {
+        if start.elapsed() > LIMIT / 2 {
+            bail!("the index is still {}", tracker.now()?.coverage());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut found = Vec::new();
+    let verification = verify::compare(&tracker)?;
+    if !verification.is_equal() {
+        let text = render::verification_text(&verification, render::Secrets::Shown);
+        found.push(format!("after the repair: {text}"));
+    }
+    let status = tracker.status()?;
+    let counted = status.counters.iter().find(|(name, _)| *name == fault.counter);
+    if !fault.counter.is_empty() && counted.is_none_or(|(_, count)| *count == 0) {
+        found.push(format!("nothing went wrong: {:?}", status.counters));
+    }
+    if status.losses == 0 || status.rescans == 0 {
+        found.push(format!("{} losses, {} scans", status.losses, status.rescans));
+    }
+    drop(tracker);
+    let [was_stale, was_other_stale] = were_stale(&mut subscription, [concerned, other]);
+    if !was_stale {
+        found.push("no answer said that the namespace concerned is stale".to_owned());
+    }
+    if was_other_stale == fault.is_placed {
+        let word = if was_other_stale { "stale" } else { "complete" };
+        found.push(format!("the other namespace was {word} meanwhile"));
+    }
+    world.tear_down();
+    Ok(found)
+}
+
+/// Whether some answer said that these namespaces are stale.
+fn were_stale(subscription: &mut Subscription, of: [NamespaceInode; 2]) -> [bool; 2] {
+    let mut were = [false; 2];
+    while let Some(Ok(published)) = subscription.recv_blocking() {
+        let snapshot = &published.snapshot;
+        for (was, inode) in were.iter_mut().zip(of) {
+            let coverage = match snapshot.namespace_by_inode(inode) {
+                Some(known) => &known.coverage,
+                None => snapshot.coverage(),
+            };
+            *was |= coverage.word() == "stale";
+        }
+    }
+    were
+}
+
+fn namespace_of(world: &World, name: &str) -> Result<NamespaceInode> {
+    let (_, task) = world.tasks().find(|(known, _)| *known == name).context("no such task")?;
+    let path = format!("/proc/{}/ns/mnt", task.tid);
+    let inode = std::fs::metadata(&path).with_context(|| format!("cannot look at {path}"))?.ino();
+    Ok(NamespaceInode(u32::try_from(inode)?))
+}
+
+/// `for i FIRST..LAST LINE`, as in a scenario, or the line itself.
+fn each(line: &str, mut run: impl FnMut(&str) -> Result<()>) -> Result<()> {
+    let Some(rest) = line.strip_prefix("for i ") else { return run(line) };
+    let (range, line) = rest.split_once(' ').context("no line")?;
+    let (first, last) = range.split_once("..").context("no range")?;
+    for number in first.parse::<u32>()?..=last.parse()? {
+        run(&line.replace("$i", &number.to_string()))?;
+    }
+    Ok(())
+}

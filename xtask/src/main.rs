@@ -2,6 +2,7 @@
 
 mod check;
 mod ebpf;
+mod kernels;
 mod process;
 mod stress;
 mod tally;
@@ -24,6 +25,8 @@ enum Verb {
     Toolchain(toolchain::Arguments),
     /// Build the eBPF object, or check the committed one
     Ebpf(ebpf::Arguments),
+    /// Write what differs between kernels (KERNELS.md and the plans), or check it
+    Kernels(kernels::Arguments),
     /// Check format, lints and the rules of the house, run the tests that need no root
     Check,
     /// Check the rules of the house alone
@@ -51,6 +54,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Toolchain(arguments) => toolchain::run(&arguments).map(success),
         Verb::Ebpf(arguments) => ebpf::run(&arguments).map(success),
+        Verb::Kernels(arguments) => kernels::run(&arguments).map(success),
         Verb::Check => check::run().map(success),
         Verb::Tidy => tidy::run().map(success),
         Verb::Test(arguments) => {

@@ -44,13 +44,23 @@ pub(crate) const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// Static, because it runs in machines that have no shared library at all. It has a target
 /// directory of its own, because other flags would throw away the everyday build.
 pub(crate) fn build_static(binary: &str) -> Result<PathBuf> {
+    Ok(build_statically("--bin", binary)?.join(binary))
+}
+
+/// The same for an example.
+pub(crate) fn build_static_example(example: &str) -> Result<PathBuf> {
+    Ok(build_statically("--example", example)?.join("examples").join(example))
+}
+
+/// The directory of what was built.
+fn build_statically(kind: &str, name: &str) -> Result<PathBuf> {
     let target = path("target/vm");
-    let mut command = cargo(["build", "--release", "--quiet", "--target", TRIPLE, "--bin", binary]);
+    let mut command = cargo(["build", "--release", "--quiet", "--target", TRIPLE, kind, name]);
     // Both packages, whichever binary it is: they agree on their dependencies' features then, and
     // the library is compiled once.
     command.args(["--package", "mountwatch", "--package", "mountwatch-tests"]);
     command.arg("--target-dir").arg(&target).env_remove("CARGO_ENCODED_RUSTFLAGS");
     command.env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
     process::run(&mut command)?;
-    Ok(target.join(TRIPLE).join("release").join(binary))
+    Ok(target.join(TRIPLE).join("release"))
 }

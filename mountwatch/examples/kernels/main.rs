@@ -12,13 +12,23 @@ mod tables;
 use anyhow::{Context as _, Result, bail, ensure};
 use features::Kernel;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 /// The kernels of the test matrix, oldest first.
 const SERIES: [&str; 4] = ["5.10", "6.1", "6.12", "7"];
 
-fn main() -> Result<()> {
-    let verb = std::env::args().nth(1);
-    match verb.as_deref() {
+fn main() -> ExitCode {
+    match run(std::env::args().nth(1).as_deref()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kernels: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Option<&str>) -> Result<()> {
+    match verb {
         Some("features") => {
             print!("{}", features::of_running_kernel()?);
             Ok(())
@@ -43,7 +53,7 @@ fn check() -> Result<()> {
             written == text,
             "{} is not what the tables give: run `cargo xtask kernels`, look at the difference, \
              and commit it",
-            path.display()
+            path.strip_prefix(root()).unwrap_or(&path).display()
         );
     }
     Ok(())
@@ -52,7 +62,7 @@ fn check() -> Result<()> {
 /// Every file, with its text.
 fn files() -> Result<Vec<(PathBuf, String)>> {
     let kernels = kernels()?;
-    let mut files = vec![(package().join("../KERNELS.md"), page::text(&kernels))];
+    let mut files = vec![(root().join("KERNELS.md"), page::text(&kernels))];
     for kernel in &kernels {
         files.push((directory().join(format!("{}.plan", kernel.series)), plan::text(kernel)));
     }
@@ -72,12 +82,14 @@ fn kernels() -> Result<Vec<Kernel>> {
         .collect()
 }
 
-fn package() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+/// The root of the workspace.
+fn root() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package)
 }
 
 fn directory() -> PathBuf {
-    package().join("kernels")
+    root().join("mountwatch/kernels")
 }
 
 #[cfg(test)]

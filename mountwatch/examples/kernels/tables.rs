@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn files_that_are_named_exist() {
-        let root = crate::package().join("..");
+        let root = crate::root();
         for probe in PROBES {
             assert!(root.join(probe.file).is_file(), "{}", probe.file);
         }

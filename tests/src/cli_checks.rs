@@ -124,6 +124,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("cli_verify", verify),
     ("cli_verify_divergence", verify_divergence),
     ("cli_selftest_notices_each_hook", selftest_checks::notices_each_hook),
+    ("cli_selftest_killed", selftest_checks::is_gone_when_killed),
     ("cli_watch", watch_checks::follow),
     ("cli_watch_interrupt", watch_checks::interrupt),
     ("cli_watch_timeout", watch_checks::timeout),
@@ -144,7 +145,8 @@ pub(crate) fn run(
 ) {
     let setting = Setting { mountwatch: mountwatch.to_owned(), backend, base: base.to_owned() };
     for (name, check) in CHECKS.iter().filter(|(name, _)| is_wanted(name)) {
-        let is_about_hooks = ["cli_verify_divergence", "cli_selftest_notices_each_hook"];
+        let is_about_hooks =
+            ["cli_verify_divergence", "cli_selftest_notices_each_hook", "cli_selftest_killed"];
         if is_about_hooks.contains(name) && backend == Some("notify") {
             let why = "the hooks that this check leaves out are those of the back end hooks";
             report.add(name, Verdict::NotClaimed(why.to_owned()));

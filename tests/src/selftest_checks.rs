@@ -1,9 +1,17 @@
-//! The self-test notices every hook that is attached in name alone.
+//! The self-test notices every hook that is attached in name alone, and leaves nothing behind.
 
-use crate::cli_checks::{Setting, finish};
-use anyhow::{Context as _, Result, ensure};
+use crate::cli_checks::{Setting, finish, no_programs_but};
+use crate::{report, sys};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::fs;
+use std::process::Child;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A start under emulation takes some seconds.
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// Each hook that this kernel has is muted in turn. The self-test must blame that one and no other,
 /// and the coverage must say so, unless a replacement works.
@@ -42,6 +50,47 @@ fn blames(status: &Value, hook: &str) -> Result<()> {
     ensure!(is_blind != is_replaced, "blind: {is_blind}, replaced: {is_replaced}");
     ensure!(is_blind == (status["selftest"]["ok"] == false), "`ok` does not say so");
     Ok(())
+}
+
+/// Killed in the middle of the self-test it leaves nothing behind: no mount, no namespace, no
+/// program.
+pub(crate) fn is_gone_when_killed(setting: &Setting) -> Result<()> {
+    let programs = sys::bpf_program_ids()?;
+    let namespaces = status(setting, &[])?["namespaces"].clone();
+    let mounts = fs::read("/proc/self/mountinfo")?;
+    for delay_ms in [0, 3, 10, 30, 60] {
+        let mut child = setting.command(&["status"]).spawn().context("cannot start mountwatch")?;
+        let killed = wait_for_canary(&child).map(|()| {
+            thread::sleep(Duration::from_millis(delay_ms));
+        });
+        child.kill()?;
+        child.wait()?;
+        killed?;
+    }
+    no_programs_but(&programs)?;
+    ensure!(fs::read("/proc/self/mountinfo")? == mounts, "mounts are left");
+    report::eventually(Duration::from_secs(10), || {
+        let now = status(setting, &[])?["namespaces"].clone();
+        ensure!(now == namespaces, "{now} namespaces, {namespaces} before");
+        Ok(())
+    })
+}
+
+/// Waits until the self-test is under way.
+fn wait_for_canary(child: &Child) -> Result<()> {
+    let tasks = format!("/proc/{}/task", child.id());
+    let start = Instant::now();
+    while start.elapsed() < START_LIMIT {
+        for task in fs::read_dir(&tasks)? {
+            // A thread may be gone by now.
+            let name = fs::read_to_string(task?.path().join("comm")).unwrap_or_default();
+            if name == "canary\n" {
+                return Ok(());
+            }
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    bail!("no self-test is seen")
 }
 
 /// The exit status does not matter: without some hooks there is no index to speak of.

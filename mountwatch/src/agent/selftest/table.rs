@@ -3,7 +3,7 @@
 //! An act must be seen by that hook alone: where two hooks see it, the silence of one of them stays
 //! unnoticed. So a super block is reconfigured without a remount of a mount, and the acts after
 //! which the next change tells the whole namespace ([`hook::SETATTR`], [`hook::OPEN_TREE_ATTR`])
-//! are the last ones, with a change of no matter between them.
+//! are the last ones, with a change of no matter after each of them.
 
 use crate::kernel::canary::{Act, Propagation};
 use mountwatch_common::hook::{self, Hook};
@@ -52,6 +52,8 @@ const PROPAGATION: &[Hook] = &[hook::PROPAGATION];
 
 /// The acts.
 pub(super) const ACTS: &[Row] = &[
+    // Changes nothing: the end of a change is told, before any other hook can be blamed for it.
+    row(Act::Make(Propagation::Private, "/"), "a private mount made private", PROPAGATION),
     row(Act::Mount("/a"), "a new mount", ATTACH),
     row(Act::Make(Propagation::Shared, "/a"), "a mount made shared", PROPAGATION),
     row(Act::Bind("/a", "/b"), "a bind mount", ATTACH),
@@ -105,6 +107,7 @@ pub(super) const ACTS: &[Row] = &[
     row(Act::SetAttributes("/n"), "a mount_setattr", &[hook::SETATTR]),
     row(Act::Make(Propagation::Private, "/n"), "a mount made private again", PROPAGATION),
     row(Act::TreeAttributes("/n"), "an open_tree_attr", &[hook::OPEN_TREE_ATTR]),
+    row(Act::Make(Propagation::Private, "/n"), "a mount made private at last", PROPAGATION),
 ];
 
 /// Programs that no act makes fire, with the reason.
@@ -156,7 +159,8 @@ mod tests {
     #[test]
     fn what_heals_the_next_act_comes_last_and_is_healed_itself() {
         let at = |hook| ACTS.iter().position(|row| row.witness == [hook]).unwrap();
-        assert_eq!(at(hook::SETATTR) + 3, ACTS.len());
-        assert_eq!(at(hook::OPEN_TREE_ATTR) + 1, ACTS.len());
+        assert_eq!(at(hook::SETATTR) + 4, ACTS.len());
+        assert_eq!(at(hook::OPEN_TREE_ATTR) + 2, ACTS.len());
+        assert_eq!(ACTS.last().unwrap().witness, PROPAGATION);
     }
 }

@@ -1,14 +1,11 @@
 //! What a kernel has, as text: a line for each function and each member that the tables name.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use mountwatch::kernel::hooks::fallback::FALLBACKS;
-use mountwatch::kernel::hooks::{Features, HOOKS};
-use mountwatch::wire::btf::Btf;
+use hashbrown::HashSet;
+use mountwatch::kernel::hooks::{FALLBACKS, Features, HOOKS};
+use mountwatch::kernel::load;
 use mountwatch_common::offset;
 use std::fmt::Write as _;
-
-/// Where the running kernel describes its types.
-const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
 /// One kernel of the test matrix.
 pub(crate) struct Kernel {
@@ -37,13 +34,13 @@ fn functions() -> Vec<&'static str> {
 }
 
 pub(crate) fn of_running_kernel() -> Result<String> {
-    let bytes = std::fs::read(BTF_PATH).with_context(|| format!("cannot read {BTF_PATH}"))?;
-    let features = Features::resolve(&Btf::parse(&bytes)?);
+    let features = load::features()?;
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let mut out = format!("kernel {release}");
+    writeln!(out, "preemptible {}", word(features.is_preemptible))?;
     for function in functions() {
-        let word = if features.functions.contains(function) { "yes" } else { "no" };
-        writeln!(out, "function {function} {word}")?;
+        writeln!(out, "function {function} {}", word(features.functions.contains(function)))?;
+        writeln!(out, "symbol {function} {}", word(features.symbols.contains(function)))?;
     }
     for ((structure, member, _), at) in offset::MEMBERS.iter().zip(features.offsets) {
         if at == offset::ABSENT {
@@ -53,6 +50,10 @@ pub(crate) fn of_running_kernel() -> Result<String> {
         }
     }
     Ok(out)
+}
+
+fn word(is_there: bool) -> &'static str {
+    if is_there { "yes" } else { "no" }
 }
 
 /// Understands such a text. It must tell of everything that the tables name.
@@ -69,13 +70,24 @@ pub(crate) fn parse(series: &'static str, text: &str) -> Result<Kernel> {
     let release = text.lines().next().and_then(|line| line.strip_prefix("kernel "));
     let release = release.context("it does not begin with the kernel's release")?.to_owned();
     ensure!(release.starts_with(&format!("{series}.")), "it is of kernel {release}");
-    let mut features =
-        Features { offsets: [offset::ABSENT; offset::COUNT], functions: hashbrown::HashSet::new() };
+    let is = |kind: &str, name: &str| match find(kind, name)? {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        other => bail!("{kind} {name} is {other:?}"),
+    };
+    let mut features = Features {
+        offsets: [offset::ABSENT; offset::COUNT],
+        functions: HashSet::new(),
+        symbols: HashSet::new(),
+        is_preemptible: text.lines().any(|line| line == "preemptible yes"),
+        nop_idmap: 0,
+    };
     for function in functions() {
-        match find("function", function)? {
-            "yes" => drop(features.functions.insert(function)),
-            "no" => {}
-            other => bail!("function {function} is {other:?}"),
+        if is("function", function)? {
+            features.functions.insert(function);
+        }
+        if is("symbol", function)? {
+            features.symbols.insert(function);
         }
     }
     for ((structure, member, _), cell) in offset::MEMBERS.iter().zip(&mut features.offsets) {
@@ -97,7 +109,7 @@ mod tests {
         let told = |without: &str| {
             let mut text = String::from("kernel 6.1.2-x\n");
             for function in functions().into_iter().filter(|name| *name != without) {
-                writeln!(text, "function {function} yes").unwrap();
+                writeln!(text, "function {function} yes\nsymbol {function} yes").unwrap();
             }
             for (structure, member, _) in offset::MEMBERS {
                 writeln!(text, "member {structure}.{member} 8").unwrap();

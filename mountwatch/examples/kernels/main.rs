@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn no_kernel_of_the_matrix_has_a_hole() {
         for kernel in kernels().unwrap() {
-            let plan = hooks::plan(&kernel.features, &[]);
+            let plan = hooks::plan(&kernel.features, &hooks::Wishes::default());
             assert!(plan.refused.is_empty(), "{}: {:?}", kernel.series, plan.refused);
             assert_eq!(plan.blind, Vec::<String>::new(), "{}", kernel.series);
             let missing: Vec<_> = kernel.features.missing_members().collect();

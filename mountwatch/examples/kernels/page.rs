@@ -3,7 +3,7 @@
 use crate::features::Kernel;
 use crate::plan::missing;
 use crate::tables::{MEMBERS, PROBES, RULES};
-use mountwatch::kernel::hooks::{HOOKS, Row, fallback::FALLBACKS};
+use mountwatch::kernel::hooks::{FALLBACKS, HOOKS, Row};
 use mountwatch_common::{hook, offset};
 use std::fmt::Write as _;
 
@@ -22,7 +22,7 @@ pub(crate) fn text(kernels: &[Kernel]) -> String {
         vec![kernel.series.to_owned(), format!("`{}`", kernel.release)]
     });
     out.push_str(
-        "\n## Hooks\n\nFor each row of `mountwatch/src/kernel/hooks.rs` the function that is chosen. \
+        "\n## Hooks\n\nFor each row of `mountwatch/src/kernel/hooks/table.rs` the function that is chosen. \
          Probed in the kernel's\nBTF; attached or refused at start; proved by the self-test. `–`: \
          none, and what that means is in the\nnext to last column.\n\n",
     );
@@ -39,16 +39,18 @@ pub(crate) fn text(kernels: &[Kernel]) -> String {
         "\n## In place of a hook that is silent\n\nAttached when the self-test has noticed \
          that a hook does not fire: the other candidates of its row,\nand",
     );
-    if FALLBACKS.is_empty() {
-        out.push_str(" nothing else so far.\n");
-    } else {
-        out.push_str(" these.\n\n");
-        table(&mut out, &["hook", "functions", "why they see it"], FALLBACKS, |row| {
-            let names: Vec<_> =
-                row.candidates.iter().map(|one| format!("`{}`", one.function)).collect();
-            vec![format!("`{}`", hook::name(row.hook)), names.join(", "), row.reason.to_owned()]
-        });
-    }
+    out.push_str(
+        " all of these together, as also on a kernel without a function for the hook.\n\n",
+    );
+    let mut head = vec!["hook"];
+    head.extend(kernels.iter().map(|kernel| kernel.series));
+    head.push("what it sees");
+    table(&mut out, &head, FALLBACKS, |row| {
+        let mut cells = vec![format!("`{}`", hook::name(row.hook))];
+        cells.extend(kernels.iter().map(|kernel| chosen(kernel, row)));
+        cells.push(row.reason.to_owned());
+        cells
+    });
     members(&mut out, kernels);
     out.push_str("\n## Found out while it runs\n\n");
     table(
@@ -93,8 +95,17 @@ fn members(out: &mut String, kernels: &[Kernel]) {
 fn chosen(kernel: &Kernel, row: &Row) -> String {
     row.candidates
         .iter()
-        .find(|candidate| kernel.features.functions.contains(candidate.function))
-        .map_or_else(|| String::from("–"), |one| format!("`{}`", one.function))
+        .find_map(|one| {
+            let (function, features) = (one.function, &kernel.features);
+            if features.functions.contains(function) && !one.probe_only {
+                Some(format!("`{function}`"))
+            } else if features.symbols.contains(function) {
+                Some(format!("`{function}` (probe)"))
+            } else {
+                None
+            }
+        })
+        .unwrap_or_else(|| String::from("–"))
 }
 
 fn table<T>(out: &mut String, head: &[&str], rows: &[T], cells: impl Fn(&T) -> Vec<String>) {

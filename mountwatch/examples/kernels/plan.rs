@@ -1,34 +1,34 @@
 //! The plan that the table of hooks gives on one kernel, as text under review.
 
 use crate::features::Kernel;
-use mountwatch::kernel::hooks::{self, Candidate, Missing, fallback};
+use hashbrown::HashSet;
+use mountwatch::kernel::hooks::{self, Missing, Step, Way, Wishes, fallback};
 use mountwatch_common::hook;
 use std::fmt::Write as _;
 
 pub(crate) fn text(kernel: &Kernel) -> String {
-    let plan = hooks::plan(&kernel.features, &[]);
+    let plan = hooks::plan(&kernel.features, &Wishes::default());
     let mut out = format!(
-        "Made by `cargo xtask kernels`. The first candidate is attached; the next one if the kernel \
-         refuses it.\n\nkernel {}\n",
+        "Made by `cargo xtask kernels`. The first way is taken; the next one if the kernel refuses \
+         it.\n\nkernel {}\n",
         kernel.release
     );
     for step in &plan.steps {
-        let candidates: Vec<_> = step.candidates.iter().map(name).collect();
-        line(&mut out, hook::name(step.hook), &candidates.join(", then "));
+        line(&mut out, hook::name(step.hook), &ways(step, ", then "));
+        if let (true, Some(way)) = (step.with_spare, step.ways.first()) {
+            line(&mut out, "", &format!("spare: {}", way.candidate.spare));
+        }
         line(&mut out, "", &format!("if none attaches: {}", missing(step.missing)));
     }
-    for row in hooks::HOOKS {
-        let chosen = plan.steps.iter().filter(|step| step.hook == row.hook);
-        let attached = chosen.filter_map(|step| step.candidates.first()).map(|one| one.function);
-        let others = fallback::others(&kernel.features, row.hook, &attached.collect());
-        let others: Vec<_> = others.iter().map(name).collect();
-        let said = format!("{:<16} if it is silent", hook::name(row.hook));
-        if !others.is_empty() && !out.contains(&said) {
-            line(
-                &mut out,
-                hook::name(row.hook),
-                &format!("if it is silent: {}", others.join(", ")),
-            );
+    for (number, name) in hook::NAMES {
+        let steps = plan.steps.iter().filter(|step| step.hook == *number);
+        let attached: HashSet<_> =
+            steps.filter_map(|step| Some(step.ways.first()?.candidate.function)).collect();
+        if attached.is_empty() {
+            continue;
+        }
+        for other in fallback::others(&kernel.features, *number, &attached, false) {
+            line(&mut out, name, &format!("if it is silent: {}", ways(&other, ", or ")));
         }
     }
     for hook in &plan.refused {
@@ -45,8 +45,12 @@ fn line(out: &mut String, name: &str, text: &str) {
     let _ = writeln!(out, "{name:<16} {text}");
 }
 
-fn name(candidate: &Candidate) -> String {
-    format!("{} {} ({})", candidate.kind.name(), candidate.function, candidate.program)
+fn ways(step: &Step, between: &str) -> String {
+    step.ways.iter().map(way).collect::<Vec<_>>().join(between)
+}
+
+fn way(way: &Way) -> String {
+    format!("{} {} ({})", way.kind.name(), way.candidate.function, way.program())
 }
 
 pub(crate) fn missing(missing: Missing) -> &'static str {

@@ -10,6 +10,12 @@ pub(crate) struct Member {
 
 pub(crate) const MEMBERS: &[Member] = &[
     Member {
+        name: "task_struct.fs",
+        kernels: "all of the matrix",
+        without: "nobody asks for it: only the fallbacks of `attach` look for the root directory",
+    },
+    Member { name: "fs_struct.root", kernels: "all of the matrix", without: "as `task_struct.fs`" },
+    Member {
         name: "mount.mnt_id_unique",
         kernels: "since 6.8",
         without: "mounts have the reused ID only, and lists are in the order of it",
@@ -128,14 +134,14 @@ pub(crate) const PROBES: &[Probe] = &[
         kernels: "`nop_mnt_idmap` since 6.2, `init_user_ns` before",
         how: "/proc/kallsyms",
         without: "no mount counts as idmapped",
-        file: "mountwatch/src/kernel/load.rs",
+        file: "mountwatch/src/kernel/hooks.rs",
     },
     Probe {
         what: "`#` in types and sources of mountinfo",
         kernels: "as `\\043` since some 5.x after 5.10, as it is on 5.10",
-        how: "not at all: the index writes `\\043`",
-        without: "a line of 5.10 with a `#` differs",
-        file: "mountwatch/src/wire/mountinfo.rs",
+        how: "a mount with such a source in a namespace of its own, where there is no statmount(2)",
+        without: "`\\043`",
+        file: "mountwatch/src/kernel/host.rs",
     },
     Probe {
         what: "system calls of the self-test",
@@ -159,7 +165,7 @@ pub(crate) const RULES: &[(&str, &str)] = &[
     ),
     (
         "preemptible kernels (7.x) skip a program that is interrupted by itself",
-        "each skip is counted and counts as a loss (`mountwatch/src/agent/source.rs`)",
+        "hooks without a lock have a spare there (`mountwatch-ebpf/src/program.rs`)",
     ),
     (
         "until 6.16 umount makes its mounts private one by one, when they have no namespace any \

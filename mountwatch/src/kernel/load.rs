@@ -100,9 +100,7 @@ impl Hooks {
     /// not loaded.
     pub fn load(config: &LoadConfig) -> Result<Self, LoadError> {
         check_lockdown()?;
-        let bytes = fs::read(BTF_PATH).map_err(LoadError::NoBtf)?;
-        let btf = Btf::parse(&bytes)?;
-        let mut features = features_of(&btf);
+        let mut features = features()?;
         if layout::REGISTERS.is_none() {
             features.symbols.clear();
         }
@@ -239,6 +237,11 @@ fn open(
 }
 
 /// What the running kernel offers.
+pub fn features() -> Result<Features, LoadError> {
+    let bytes = fs::read(BTF_PATH).map_err(LoadError::NoBtf)?;
+    Ok(features_of(&Btf::parse(&bytes)?))
+}
+
 fn features_of(btf: &Btf) -> Features {
     // Nothing where they are hidden.
     let symbols = fs::read_to_string(SYMBOLS_PATH).unwrap_or_default();

@@ -235,7 +235,7 @@ pub const FALLBACKS: &[Row] = &[
         candidates: &[entry!("graft", "graft_tree")],
         skipped: Skipped::Locked,
         missing: Missing::Nothing,
-        reason: "mounts and binds; inlined into its callers since 6.17",
+        reason: "mounts and binds",
     },
     Row {
         hook: hook::ATTACH,

@@ -1,7 +1,5 @@
 //! The programs on tracepoints of system calls.
 
-use std::fs;
-
 use aya::{
     Ebpf,
     maps::RingBuf,
@@ -9,14 +7,11 @@ use aya::{
 };
 
 use super::{
-    BTF_PATH, LoadConfig, LoadError, Losses, check_lockdown, features_of,
+    LoadConfig, LoadError, Losses, check_lockdown, features,
     losses::{Counters, skips_of},
     map, open, refused,
 };
-use crate::{
-    kernel::{ring::Ring, sys_tracefs},
-    wire::btf::Btf,
-};
+use crate::kernel::{ring::Ring, sys_tracefs};
 
 /// System calls of the mount family that the back end `notify` follows, by the names of their
 /// tracepoints. Clone is not among them: births by clone come from `sched_process_fork`.
@@ -54,8 +49,7 @@ impl Calls {
     /// Loads the programs and attaches them to those tracepoints that this kernel has.
     pub fn load(config: &LoadConfig) -> Result<Self, LoadError> {
         check_lockdown()?;
-        let bytes = fs::read(BTF_PATH).map_err(LoadError::NoBtf)?;
-        let features = features_of(&Btf::parse(&bytes)?);
+        let features = features()?;
         let mut ebpf = open(&features, config, &["TOLD", "ROOTS", "STASH", "DONE", "CALLED"])?;
         let mut attached = sys_tracefs::with_tracefs(|| attach_calls(&mut ebpf))
             .map_err(|_| LoadError::NoTracepoints)??;

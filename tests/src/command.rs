@@ -1,6 +1,9 @@
 //! Commands of a scenario: what a line asks for. Plain values; who runs them is another matter.
 
-use anyhow::{Context as _, Result, bail, ensure};
+mod operands;
+
+use self::operands::Words;
+use anyhow::{Context as _, Result, bail};
 
 /// A file name or another text that need not be UTF-8.
 pub(crate) type Bytes = Vec<u8>;
@@ -192,6 +195,36 @@ pub(crate) enum Command {
         name: String,
         from: String,
     },
+    /// Another command, as a 32-bit program calls the kernel.
+    Compat(Box<Command>),
+    /// A loop device with an empty ext2 file system, over a new file.
+    Disk {
+        at: Place,
+        name: String,
+    },
+    /// ext4 finds an error on that device.
+    DiskError {
+        name: String,
+    },
+    /// The task becomes an automounter.
+    Autofs {
+        direct: bool,
+        at: Place,
+        name: String,
+    },
+    /// Has everything unmounted that nobody uses.
+    Expire {
+        name: String,
+    },
+    /// Sets after how many seconds that may be done.
+    ExpireAfter {
+        name: String,
+        seconds: u64,
+    },
+    /// Walks there and opens it.
+    Access {
+        at: Place,
+    },
     /// The task steps into a copy and mounts the scenario's base directory: no line of a file.
     Setup {
         base: Bytes,
@@ -213,107 +246,6 @@ pub(crate) enum Holder {
     Task(String),
     /// A descriptor.
     Descriptor(String),
-}
-
-/// The words after a command's name: options first, then operands.
-struct Words {
-    options: Vec<String>,
-    values: Vec<(String, Bytes)>,
-    attributes: Attributes,
-    operands: std::vec::IntoIter<Bytes>,
-}
-
-impl Words {
-    /// `valued` are the options that take the next word; `with_attributes` allows `+ro -nodev`.
-    fn new(words: &[Bytes], valued: &[&str], with_attributes: bool) -> Result<Self> {
-        let mut found = Self {
-            options: Vec::new(),
-            values: Vec::new(),
-            attributes: Attributes::default(),
-            operands: Vec::new().into_iter(),
-        };
-        let mut operands = Vec::new();
-        let mut words = words.iter();
-        while let Some(word) = words.next() {
-            match word.split_first() {
-                Some((b'+', name)) if with_attributes => found.attributes.set.push(text(name)?),
-                Some((b'-', name)) if with_attributes && name.len() > 1 => {
-                    found.attributes.clear.push(text(name)?);
-                }
-                Some((b'-', name)) if !name.is_empty() => {
-                    let name = text(name)?;
-                    if valued.contains(&&*name) {
-                        let value =
-                            words.next().with_context(|| format!("-{name} needs a value"))?;
-                        found.values.push((name, value.clone()));
-                    } else {
-                        found.options.push(name);
-                    }
-                }
-                _ => operands.push(word.clone()),
-            }
-        }
-        found.operands = operands.into_iter();
-        Ok(found)
-    }
-
-    fn has(&mut self, option: &str) -> bool {
-        let before = self.options.len();
-        self.options.retain(|found| found != option);
-        self.options.len() != before
-    }
-
-    fn value(&mut self, option: &str) -> Option<Bytes> {
-        let at = self.values.iter().position(|(name, _)| name == option)?;
-        Some(self.values.remove(at).1)
-    }
-
-    fn name(&mut self) -> Result<String> {
-        text(&self.operands.next().context("a word is missing")?)
-    }
-
-    fn place(&mut self) -> Result<Place> {
-        let word = self.operands.next().context("a path is missing")?;
-        Ok(match &word[..] {
-            [b'@', name @ ..] => Place::Descriptor(text(name)?),
-            [b'/', ..] => Place::Path(word),
-            [b'r', b'o', b'o', b't', b':', path @ ..] => Place::Root(path.to_vec()),
-            word => bail!("{} is no path: /PATH, root:/PATH, @NAME", String::from_utf8_lossy(word)),
-        })
-    }
-
-    /// `KEYWORD NAME`, if the keyword is next.
-    fn after(&mut self, keyword: &str) -> Result<Option<String>> {
-        if self.operands.as_slice().first().is_none_or(|word| word != keyword.as_bytes()) {
-            return Ok(None);
-        }
-        self.operands.next();
-        self.name().map(Some)
-    }
-
-    fn as_name(&mut self) -> Result<String> {
-        self.after("as")?.context("`as NAME` is missing")
-    }
-
-    fn attributes(&mut self) -> Result<Attributes> {
-        let mut attributes = std::mem::take(&mut self.attributes);
-        if let Some(word) = self.value("p") {
-            attributes.propagation = Some(propagation(&text(&word)?)?);
-        }
-        attributes.idmap_of = self.value("i").map(|word| text(&word)).transpose()?;
-        Ok(attributes)
-    }
-
-    fn rest(&mut self) -> Vec<Bytes> {
-        self.operands.by_ref().collect()
-    }
-
-    fn finish(mut self, command: Command) -> Result<Command> {
-        ensure!(self.options.is_empty(), "unknown options {:?}", self.options);
-        ensure!(self.values.is_empty(), "unknown options {:?}", self.values);
-        ensure!(self.operands.next().is_none(), "too many words");
-        Ok(command)
-    }
 }
 
 /// A word that has to be text.
@@ -348,6 +280,9 @@ pub(crate) fn unshare(word: &str) -> Result<Unshare> {
 pub(crate) fn parse(words: &[Bytes]) -> Result<Command> {
     let (verb, rest) = words.split_first().context("no command")?;
     let verb = text(verb)?;
+    if verb == "compat" {
+        return Ok(Command::Compat(Box::new(parse(rest)?)));
+    }
     let valued: &[&str] = match &*verb {
         "mount" => &["o", "s"],
         "remount" | "remount_super" => &["o"],
@@ -465,8 +400,18 @@ fn parse_others(verb: &str, words: &mut Words) -> Result<Command> {
             name: words.name()?.trim_start_matches('@').to_owned(),
             from: words.after("from")?.context("`from TASK` is missing")?,
         },
-        "setup" => Command::Setup { base: words.operands.next().context("no base")? },
-        "base" => Command::Base { base: words.operands.next().context("no base")? },
+        "disk" => Command::Disk { at: words.place()?, name: words.as_name()? },
+        "disk_error" => Command::DiskError { name: words.held_name()? },
+        "autofs" => {
+            Command::Autofs { direct: words.has("d"), at: words.place()?, name: words.as_name()? }
+        }
+        "expire" => Command::Expire { name: words.held_name()? },
+        "expire_after" => {
+            Command::ExpireAfter { name: words.held_name()?, seconds: words.name()?.parse()? }
+        }
+        "access" => Command::Access { at: words.place()? },
+        "setup" => Command::Setup { base: words.bytes()? },
+        "base" => Command::Base { base: words.bytes()? },
         "thread" => Command::Thread { how: unshare(&words.name()?)? },
         verb => bail!("there is no command {verb}"),
     })

@@ -1,9 +1,12 @@
 //! Runs commands on the kernel, each as the system call that it names, in the calling task.
 
+mod names;
+
 use crate::command::{Attributes, Bytes, Command, Holder, Place, Propagation, Tree, Unshare};
 use crate::flags::{attribute, mount_options, propagation_flag, umount_flags};
 use crate::sys::{self, MountAttr};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use crate::{autofs, disk, sys_compat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountFlags, MountPropagationFlags,
@@ -40,6 +43,8 @@ pub(crate) struct Executor {
     /// `/proc` as it was at the start: it stays usable in namespaces without one.
     proc: OwnedFd,
     held: BTreeMap<String, OwnedFd>,
+    /// The command in hand is to be called as a 32-bit program does it.
+    is_compat: bool,
     /// Thread IDs of the other tasks, and `TASK.NAME` for the descriptors that they hold.
     pub(crate) others: BTreeMap<String, i64>,
 }
@@ -48,7 +53,13 @@ impl Executor {
     /// One that knows nothing yet.
     pub(crate) fn new() -> Result<Self, Errno> {
         let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { base: Vec::new(), proc, held: BTreeMap::new(), others: BTreeMap::new() })
+        Ok(Self {
+            base: Vec::new(),
+            proc,
+            held: BTreeMap::new(),
+            is_compat: false,
+            others: BTreeMap::new(),
+        })
     }
 
     /// One for another task that begins where this one is now.
@@ -91,7 +102,11 @@ impl Executor {
                 let (directory, path, flags) = self.at(at)?;
                 let flags = flags | if *recursive { AT_RECURSIVE } else { 0 };
                 self.with_attributes(attributes, |attr| {
-                    done(sys::mount_setattr(directory, &path, flags, attr))
+                    done(if self.is_compat {
+                        sys_compat::mount_setattr(directory, &path, flags, attr)
+                    } else {
+                        sys::mount_setattr(directory, &path, flags, attr)
+                    })
                 })
             }
             Command::OpenTree { tree, recursive, attributes, at, name } => {
@@ -153,6 +168,29 @@ impl Executor {
                 None => Err(Failure::Command(format!("nothing is held as {name}"))),
             },
             Command::Take { name, from } => self.take(name, from),
+            Command::Compat(command) => {
+                self.is_compat = true;
+                let done = self.run(command);
+                self.is_compat = false;
+                done
+            }
+            Command::Disk { at, name } => {
+                let device = disk::attach(&self.path(at)?)?;
+                Ok(self.hold(name, device))
+            }
+            Command::DiskError { name } => done(disk::cause_error(self.held(name)?)),
+            Command::Autofs { direct, at, name } => {
+                let root = autofs::start(self.path(at)?, *direct)?;
+                Ok(self.hold(name, root))
+            }
+            Command::Expire { name } => done(autofs::expire(self.held(name)?)),
+            Command::ExpireAfter { name, seconds } => {
+                done(sys::autofs_timeout(self.held(name)?.as_fd(), *seconds))
+            }
+            Command::Access { at } => {
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                done(rustix::fs::open(self.path(at)?, flags, Mode::empty()).map(drop))
+            }
             Command::Setup { base } => self.set_up(base),
             Command::Base { base } => {
                 self.base.clone_from(base);
@@ -186,8 +224,12 @@ impl Executor {
     }
 
     fn descriptor(&self, name: &str) -> Result<BorrowedFd<'_>, Failure> {
+        self.held(name).map(OwnedFd::as_fd)
+    }
+
+    fn held(&self, name: &str) -> Result<&OwnedFd, Failure> {
         match self.held.get(name) {
-            Some(descriptor) => Ok(descriptor.as_fd()),
+            Some(descriptor) => Ok(descriptor),
             None => Err(Failure::Command(format!("nothing is held as {name}"))),
         }
     }
@@ -234,6 +276,14 @@ impl Executor {
             flags = MountFlags::SILENT;
         }
         let data = replace(&data.join(&b','), b"$BASE", &self.base);
+        let device;
+        let source = match source.strip_prefix(b"@") {
+            Some(name) => {
+                device = disk::path(self.held(&String::from_utf8_lossy(name))?)?;
+                &device[..]
+            }
+            None => source,
+        };
         done(rustix::mount::mount(source, self.path(at)?, fs_type, flags, &*c_string(data)?))
     }
 
@@ -289,7 +339,11 @@ impl Executor {
                 Ok(rustix::mount::open_tree(directory, path, flags)?)
             }
             Some(attributes) => self.with_attributes(attributes, |attr| {
-                Ok(sys::open_tree_attr(directory, &path, flags, attr)?)
+                Ok(if self.is_compat {
+                    sys_compat::open_tree_attr(directory, &path, flags, attr)?
+                } else {
+                    sys::open_tree_attr(directory, &path, flags, attr)?
+                })
             }),
         }
     }
@@ -302,64 +356,11 @@ impl Executor {
         flags.set(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH, to_empty != 0);
         flags.set(MoveMountFlags::MOVE_MOUNT_SET_GROUP, set_group);
         flags.set(MoveMountFlags::MOVE_MOUNT_BENEATH, beneath);
+        if self.is_compat {
+            let (from, to) = ((from_directory, &*from_path), (to_directory, &*to_path));
+            return done(sys_compat::move_mount(from, to, flags.bits()));
+        }
         done(rustix::mount::move_mount(from_directory, from_path, to_directory, to_path, flags))
-    }
-
-    fn change_root(&mut self, command: &Command) -> Done {
-        match command {
-            Command::PivotRoot { new_root, put_old } => {
-                let (new_root, put_old) = (self.path(new_root)?, self.path(put_old)?);
-                rustix::process::pivot_root(new_root, put_old)?;
-                rustix::process::chdir("/")?;
-            }
-            Command::Chroot { at } => {
-                rustix::process::chroot(self.path(at)?)?;
-                rustix::process::chdir("/")?;
-            }
-            Command::SwitchRoot { at } => {
-                rustix::process::chdir(self.path(at)?)?;
-                rustix::mount::mount_move(".", "/")?;
-                rustix::process::chroot(".")?;
-            }
-            other => return Err(Failure::Command(format!("{other:?} changes no root"))),
-        }
-        self.base.clear();
-        Ok(0)
-    }
-
-    fn change_directory_entry(&self, command: &Command) -> Done {
-        match command {
-            Command::Mkdir { parents, at } => {
-                let path = self.path(at)?;
-                let slashes =
-                    path.iter().enumerate().filter(|(at, byte)| **byte == b'/' && *at > 0);
-                for end in slashes.map(|(at, _)| at).filter(|_| *parents) {
-                    match rustix::fs::mkdir(&path[..end], Mode::from_bits_retain(0o755)) {
-                        Ok(()) | Err(Errno::EXIST) => {}
-                        Err(error) => return Err(error.into()),
-                    }
-                }
-                match rustix::fs::mkdir(path, Mode::from_bits_retain(0o755)) {
-                    Err(Errno::EXIST) if *parents => Ok(0),
-                    result => done(result),
-                }
-            }
-            Command::Touch { at } => {
-                let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
-                done(
-                    rustix::fs::open(self.path(at)?, flags, Mode::from_bits_retain(0o644))
-                        .map(drop),
-                )
-            }
-            Command::Rmdir { at } => done(rustix::fs::rmdir(self.path(at)?)),
-            Command::Unlink { at } => done(rustix::fs::unlink(self.path(at)?)),
-            Command::Rename { exchange, from, to } => {
-                let flags = if *exchange { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
-                let (from, to) = (self.path(from)?, self.path(to)?);
-                done(rustix::fs::renameat_with(CWD, from, CWD, to, flags))
-            }
-            other => Err(Failure::Command(format!("{other:?} changes no directory entry"))),
-        }
     }
 
     /// A mount namespace can be bound only in an older one (EINVAL otherwise), and since 6.18 the

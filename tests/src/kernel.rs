@@ -44,6 +44,12 @@ impl fmt::Display for Kernel {
     }
 }
 
+/// Whether the running kernel has a file system, as it is now: a module that is not loaded is none.
+pub(crate) fn has_file_system(name: &str) -> bool {
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    known.lines().any(|line| line.split('\t').next_back() == Some(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,15 +6,18 @@
 //! | file | what it is |
 //! |---|---|
 //! | `words`, `command`, `scenario` | the language of the scenario files |
-//! | `flags`, `execute`, `task`, `sys` | commands as system calls, in processes of their own |
+//! | `flags`, `execute`, `task`, `sys`, `sys_compat` | commands as system calls, in processes of their own |
+//! | `disk`, `autofs` | a loop device with a file system, an automounter |
 //! | `mountinfo`, `visit`, `oracle` | index against kernel |
 //! | `world`, `random`, `program` | scenarios and random programs |
 //! | `faults` | what goes wrong on purpose |
 //! | `cli_checks`, `watch_checks` | the command `mountwatch` |
 //! | `report`, `kernel` | results, and what may be skipped |
 
+mod autofs;
 mod cli_checks;
 mod command;
+mod disk;
 mod execute;
 mod faults;
 mod flags;
@@ -27,6 +30,7 @@ mod report;
 mod scenario;
 mod selftest_checks;
 mod sys;
+mod sys_compat;
 mod task;
 mod visit;
 mod watch_checks;
@@ -39,7 +43,7 @@ use kernel::Kernel;
 use mountwatch::agent::{BackendChoice, Config, Tracker};
 use oracle::{Oracle, SharedOracle};
 use report::{Report, Verdict};
-use scenario::Scenario;
+use scenario::{Need, Scenario};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -79,6 +83,9 @@ struct Arguments {
     /// Replace a hook by what stands in for it.
     #[arg(long = "fallback-hook", value_name = "NAME")]
     fallback_hooks: Vec<String>,
+    /// A file system that is missing is a failure, not a reason to skip.
+    #[arg(long)]
+    every_file_system: bool,
     /// Only tests of this kind.
     #[arg(long, value_enum)]
     only: Option<Kind>,
@@ -137,11 +144,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
 
 fn list(scenarios: &[Scenario]) {
     for scenario in scenarios {
-        let needs: Vec<String> = scenario
-            .needs
-            .iter()
-            .map(|need| format!(" [{}.{} {}]", need.kernel.0, need.kernel.1, need.reason))
-            .collect();
+        let needs: Vec<String> = scenario.needs.iter().map(|need| format!(" [{need}]")).collect();
         let about = scenario.about.lines().next().unwrap_or_default();
         println!("scenario {}: {about}{}", scenario.name, needs.concat());
     }
@@ -171,7 +174,7 @@ fn run_tests(arguments: &Arguments, scenarios: Vec<Scenario>, base: &Path) -> Re
         println!("kernel {kernel}, back end {}", oracle.backend);
         if wants(Kind::Scenarios) {
             for scenario in scenarios.into_iter().filter(|scenario| is_wanted(&scenario.name)) {
-                run_scenario(&mut report, scenario, &oracle, base);
+                run_scenario(&mut report, scenario, &oracle, base, arguments.every_file_system);
             }
         }
         if wants(Kind::Random) && is_wanted("random") {
@@ -230,12 +233,20 @@ fn start(arguments: &Arguments, kernel: Kernel) -> Result<SharedOracle> {
     Ok(Arc::new(Oracle::new(tracker, kernel)?))
 }
 
-fn run_scenario(report: &mut Report, scenario: Scenario, oracle: &SharedOracle, base: &Path) {
+fn run_scenario(
+    report: &mut Report,
+    scenario: Scenario,
+    oracle: &SharedOracle,
+    base: &Path,
+    every_file_system: bool,
+) {
     let name = scenario.name.clone();
-    if let Some(need) = scenario.needs.iter().find(|need| !oracle.kernel.is_at_least(need.kernel)) {
-        let (major, minor) = need.kernel;
-        let why = format!("needs kernel {major}.{minor}, {}", need.reason);
-        return report.add(&name, Verdict::Skipped(why));
+    if let Some(need) = scenario.needs.iter().find(|need| !need.is_met(oracle.kernel)) {
+        let verdict = match need {
+            Need::FileSystem(_) if every_file_system => Verdict::Failed(vec![need.to_string()]),
+            need => Verdict::Skipped(need.to_string()),
+        };
+        return report.add(&name, verdict);
     }
     if let Some(blind) = scenario.blind.iter().find(|blind| blind.backend == oracle.backend) {
         return report.add(&name, Verdict::NotClaimed(blind.reason.clone()));

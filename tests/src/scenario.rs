@@ -3,6 +3,7 @@
 //! ```text
 //! # What it is about, and why.
 //! needs: kernel 6.5 MOVE_MOUNT_BENEATH
+//! needs: filesystem ext4
 //! blind: notify renames are not notified
 //!
 //! ## a title
@@ -16,8 +17,10 @@
 //! `needs:` and `blind:` before the first step are about all steps, inside a step about this one.
 
 use crate::command::{self, Command, Unshare};
+use crate::kernel::{self, Kernel};
 use crate::words;
 use anyhow::{Context as _, Result, bail, ensure};
+use std::fmt;
 
 /// The task in which lines without a name run.
 pub(crate) const MAIN: &str = "main";
@@ -37,13 +40,39 @@ pub(crate) struct Scenario {
     pub(crate) steps: Vec<Step>,
 }
 
-/// The oldest kernel that can do it. The only reason to skip anything.
+/// What has to be there. The only reason to skip anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Need {
-    /// Major and minor version.
-    pub(crate) kernel: (u32, u32),
-    /// What came with that version.
-    pub(crate) reason: String,
+pub(crate) enum Need {
+    /// The oldest kernel that can do it.
+    Kernel {
+        /// Major and minor version.
+        version: (u32, u32),
+        /// What came with that version.
+        reason: String,
+    },
+    /// A file system that a kernel need not have.
+    FileSystem(String),
+}
+
+impl Need {
+    /// Whether it is there.
+    pub(crate) fn is_met(&self, kernel: Kernel) -> bool {
+        match self {
+            Self::Kernel { version, .. } => kernel.is_at_least(*version),
+            Self::FileSystem(name) => kernel::has_file_system(name),
+        }
+    }
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernel { version: (major, minor), reason } => {
+                write!(f, "needs kernel {major}.{minor}, {reason}")
+            }
+            Self::FileSystem(name) => write!(f, "needs the file system {name}"),
+        }
+    }
 }
 
 /// A back end that cannot see what happens here.
@@ -171,11 +200,15 @@ fn add_line(scenario: &mut Scenario, number: usize, line: &str) -> Result<()> {
 
 fn parse_need(need: &str) -> Result<Need> {
     let mut words = need.trim().splitn(3, ' ');
-    ensure!(words.next() == Some("kernel"), "a need is `kernel MAJOR.MINOR REASON`");
-    let version = words.next().context("no version is given")?;
-    let (major, minor) = version.split_once('.').context("a version is MAJOR.MINOR")?;
-    let reason = words.next().context("no reason is given")?;
-    Ok(Need { kernel: (major.parse()?, minor.parse()?), reason: reason.to_owned() })
+    match (words.next(), words.next(), words.next()) {
+        (Some("kernel"), Some(version), Some(reason)) => {
+            let (major, minor) = version.split_once('.').context("a version is MAJOR.MINOR")?;
+            let version = (major.parse()?, minor.parse()?);
+            Ok(Need::Kernel { version, reason: reason.to_owned() })
+        }
+        (Some("filesystem"), Some(name), None) => Ok(Need::FileSystem(name.to_owned())),
+        _ => bail!("a need is `kernel MAJOR.MINOR REASON` or `filesystem NAME`"),
+    }
 }
 
 /// `for i 1..3 LINE` is LINE three times, with `$i` replaced.
@@ -268,7 +301,10 @@ mod tests {
         let file = b"# about\nneeds: kernel 6.5 beneath\n## one\nblind: notify renames\n\
             A: expect EBUSY|EINVAL umount -l /a\nfor i 1..2 mkdir /d$i\nns B of A slave\nexit B\n";
         let scenario = parse("story", file).unwrap();
-        assert_eq!(scenario.needs, [Need { kernel: (6, 5), reason: "beneath".to_owned() }]);
+        assert_eq!(
+            scenario.needs,
+            [Need::Kernel { version: (6, 5), reason: "beneath".to_owned() }]
+        );
         let [step] = &scenario.steps[..] else { panic!("{scenario:?}") };
         assert_eq!(step.blind[0].backend, "notify");
         assert_eq!(step.lines.len(), 5);

@@ -1,4 +1,5 @@
-//! System calls that rustix does not have. The only file of the tests with `unsafe`.
+//! System calls that rustix does not have. With `sys_compat` the only file of the tests with
+//! `unsafe`.
 
 use rustix::io::Errno;
 use std::ffi::{CStr, c_long};
@@ -74,6 +75,64 @@ pub(crate) fn open_tree_attr(
     let descriptor = i32::try_from(descriptor).map_err(|_| Errno::BADF)?;
     // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// `LOOP_CTL_GET_FREE`, `LOOP_SET_FD` and `LOOP_SET_STATUS64` of include/uapi/linux/loop.h.
+const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4c82;
+const LOOP_SET_FD: libc::c_ulong = 0x4c00;
+const LOOP_SET_STATUS64: libc::c_ulong = 0x4c04;
+/// `struct loop_info64` in words of 32 bits, where its flags are, and `LO_FLAGS_AUTOCLEAR`.
+const LOOP_INFO_WORDS: usize = 58;
+const LOOP_FLAGS_AT: usize = 13;
+const LOOP_AUTOCLEAR: u32 = 4;
+/// Requests of include/uapi/linux/auto_fs.h.
+const AUTOFS_READY: libc::c_ulong = 0x9360;
+const AUTOFS_FAIL: libc::c_ulong = 0x9361;
+const AUTOFS_SET_TIMEOUT: libc::c_ulong = 0xc008_9364;
+const AUTOFS_EXPIRE_MULTI: libc::c_ulong = 0x4004_9366;
+/// `AUTOFS_EXP_IMMEDIATE`.
+const AUTOFS_NOW: libc::c_int = 1;
+
+/// The number of a loop device that is free.
+pub(crate) fn loop_free(control: BorrowedFd<'_>) -> Result<i32, Errno> {
+    // SAFETY: this request takes no memory.
+    check(unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) }.into())
+        .map(|number| i32::try_from(number).unwrap_or(0))
+}
+
+/// Attaches a file to a loop device that frees itself with its last user.
+pub(crate) fn loop_attach(device: BorrowedFd<'_>, file: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: this request takes a descriptor, no memory.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_SET_FD, file.as_raw_fd()) }.into())?;
+    let mut info = [0_u32; LOOP_INFO_WORDS];
+    info[LOOP_FLAGS_AT] = LOOP_AUTOCLEAR;
+    // SAFETY: the kernel reads the structure, which has the size that it expects.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_SET_STATUS64, info.as_ptr()) }.into())
+        .map(|_| ())
+}
+
+/// Sets the seconds after which what nobody uses may expire.
+pub(crate) fn autofs_timeout(root: BorrowedFd<'_>, seconds: u64) -> Result<(), Errno> {
+    let mut seconds = seconds;
+    // SAFETY: the kernel reads and writes one `unsigned long`.
+    check(unsafe { libc::ioctl(root.as_raw_fd(), AUTOFS_SET_TIMEOUT, &raw mut seconds) }.into())
+        .map(|_| ())
+}
+
+/// Has the automounter asked to unmount what nobody uses, now; waits for its answer.
+pub(crate) fn autofs_expire(root: BorrowedFd<'_>) -> Result<(), Errno> {
+    let how = AUTOFS_NOW;
+    // SAFETY: the kernel reads one `int`.
+    check(unsafe { libc::ioctl(root.as_raw_fd(), AUTOFS_EXPIRE_MULTI, &raw const how) }.into())
+        .map(|_| ())
+}
+
+/// The automounter's answer to one packet.
+pub(crate) fn autofs_answer(root: BorrowedFd<'_>, token: u32, is_done: bool) -> Result<(), Errno> {
+    let request = if is_done { AUTOFS_READY } else { AUTOFS_FAIL };
+    // SAFETY: these requests take a number, no memory.
+    check(unsafe { libc::ioctl(root.as_raw_fd(), request, libc::c_ulong::from(token)) }.into())
+        .map(|_| ())
 }
 
 /// unshare(2) with flags that rustix has no names for.

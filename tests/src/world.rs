@@ -189,7 +189,10 @@ fn opened(command: &Command) -> Option<(&str, bool)> {
         Command::OpenTree { name, tree, .. } => Some((name, *tree == Tree::Namespace)),
         Command::FsMount { name, namespace, .. } => Some((name, *namespace)),
         Command::OpenNamespace { name, kind, .. } => Some((name, kind == "mnt")),
-        Command::Take { name, .. } => Some((name, false)),
+        Command::Compat(command) => opened(command),
+        Command::Take { name, .. } | Command::Disk { name, .. } | Command::Autofs { name, .. } => {
+            Some((name, false))
+        }
         _ => None,
     }
 }
@@ -217,9 +220,8 @@ pub(crate) fn run(scenario: &Scenario, oracle: &Oracle, base: &Path, at: &dyn Fn
     for (index, step) in scenario.steps.iter().enumerate() {
         let title = format!("step {} ({})", index + 1, step.title);
         at(&title);
-        if let Some(need) = step.needs.iter().find(|need| !oracle.kernel.is_at_least(need.kernel)) {
-            let (major, minor) = need.kernel;
-            outcome.skipped.push(format!("{title}: needs kernel {major}.{minor}, {}", need.reason));
+        if let Some(need) = step.needs.iter().find(|need| !need.is_met(oracle.kernel)) {
+            outcome.skipped.push(format!("{title}: {need}"));
             continue;
         }
         match run_step(&mut world, oracle, step, &title, &mut outcome) {

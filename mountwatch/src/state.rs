@@ -73,6 +73,10 @@ pub struct State {
     retire: retire::Retire,
     /// Super blocks whose options nobody told yet.
     wanted_options: HashSet<crate::model::SuperKey>,
+    /// Super blocks whose flags and options change without a call.
+    self_changing: HashSet<crate::model::SuperKey>,
+    /// Super blocks whose options are known and read again.
+    rereading: HashSet<crate::model::SuperKey>,
     /// Those that were asked for and that nobody could tell.
     untold_options: HashMap<crate::model::SuperKey, super_block::Untold>,
     /// Super blocks that a mount refers to and that were not told yet.

@@ -6,7 +6,7 @@
 use crate::agent::{Tracker, TrackerError};
 use crate::kernel::namespaces::{self, NamespacesError};
 use crate::kernel::scan::Scanner;
-use crate::model::NamespaceInode;
+use crate::model::{MountId, NamespaceInode};
 use crate::render;
 use crate::state::Snapshot;
 use hashbrown::{HashMap, HashSet};
@@ -54,6 +54,9 @@ pub struct NamespaceVerification {
     pub mounts: usize,
     /// Differences; none is what we want.
     pub differences: Vec<Difference>,
+    /// Differences that are known to come and go where one super block cannot be looked at (before
+    /// 6.11): what its file system changed by itself since its options were read.
+    pub late: Vec<Difference>,
 }
 
 /// One difference between the index and the kernel.
@@ -208,6 +211,7 @@ pub fn compare(tracker: &Tracker) -> Result<Verification, VerifyError> {
                 task: None,
                 mounts: 0,
                 differences: vec![Difference::Surplus { line: line.into_bytes() }],
+                late: Vec::new(),
             });
         }
     }
@@ -239,7 +243,15 @@ fn compare_one(
         if differences.is_empty() || index == before {
             let mounts = lines(&kernel).count();
             let task = namespace.task;
-            result.namespaces.push(NamespaceVerification { inode, task, mounts, differences });
+            let (late, differences) =
+                differences.into_iter().partition(|found| is_late(&snapshot, inode, found));
+            result.namespaces.push(NamespaceVerification {
+                inode,
+                task,
+                mounts,
+                differences,
+                late,
+            });
             return Ok(());
         }
         before = index;
@@ -253,6 +265,17 @@ fn text_of(snapshot: &Snapshot, inode: NamespaceInode) -> Vec<u8> {
         .namespace_by_inode(inode)
         .and_then(|namespace| snapshot.viewpoint_of_namespace(namespace.key))
         .map_or_else(Vec::new, |viewpoint| render::mountinfo(snapshot, viewpoint))
+}
+
+/// Whether a difference is one of a file system that changed by itself, on a kernel where that is
+/// seen late: one without IDs of namespaces, which came with the options of statmount(2).
+fn is_late(snapshot: &Snapshot, inode: NamespaceInode, difference: &Difference) -> bool {
+    let Difference::Field { id, field: "super options", .. } = difference else { return false };
+    snapshot.namespace_by_inode(inode).is_some_and(|namespace| namespace.id.is_none())
+        && snapshot
+            .mount_by_id(MountId(*id))
+            .and_then(|mount| snapshot.super_block(mount.super_block))
+            .is_some_and(|known| known.changes_by_itself())
 }
 
 /// The index keeps the kernel's order where mounts have unique IDs.

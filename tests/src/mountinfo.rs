@@ -104,6 +104,20 @@ fn show(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string()
 }
 
+/// The file without the options of those super blocks whose mounts are chosen by ID.
+pub(crate) fn without_super_options(file: &[u8], is_chosen: &dyn Fn(u32) -> bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(file.len());
+    for line in lines(file) {
+        let [id, .., options] = fields(line);
+        let id = std::str::from_utf8(&id).ok().and_then(|id| id.parse().ok());
+        let is_chosen = id.is_some_and(is_chosen);
+        let kept = if is_chosen { line.len() - options.len() } else { line.len() };
+        out.extend_from_slice(line.get(..kept).unwrap_or(line));
+        out.push(b'\n');
+    }
+    out
+}
+
 /// Mountpoints of the lines that show a mount namespace (nsfs), unescaped, with `mnt:[INODE]`.
 pub(crate) fn bound_namespaces(file: &[u8]) -> Vec<(Vec<u8>, String)> {
     lines(file)
@@ -172,6 +186,14 @@ mod tests {
         assert!(differences(&turned, KERNEL, false).is_empty());
         let twice = [KERNEL, lines[0], b"\n"].concat();
         assert_eq!(told(&twice), ["3 lines in the index, 2 in the kernel"]);
+    }
+
+    #[test]
+    fn options_of_chosen_super_blocks_are_left_out() {
+        let told = without_super_options(KERNEL, &|id| id == 63);
+        let lines = lines(&told);
+        assert!(lines[0].ends_with(b"proc proc rw"));
+        assert!(lines[1].ends_with(b"tmpfs x "));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::task;
 use crate::visit;
 use anyhow::{Context as _, Result};
 use mountwatch::agent::{Status, Tracker};
-use mountwatch::model::NamespaceInode;
+use mountwatch::model::{MountId, NamespaceInode};
 use mountwatch::render;
 use mountwatch::state::Snapshot;
 use std::collections::BTreeSet;
@@ -196,6 +196,9 @@ impl Oracle {
                 compared.late += u64::from(is_late);
                 return Vec::new();
             }
+            if self.is_late(&kernel, view) {
+                return self.compare_after_scan(view);
+            }
             match view.read() {
                 None => return Vec::new(),
                 // Others of the host are at work: compare again.
@@ -208,6 +211,35 @@ impl Oracle {
             }
         }
         vec!["the kernel's file does not stand still".to_owned()]
+    }
+
+    /// Whether nothing differs but what file systems changed by themselves, on a kernel where that
+    /// is seen only by reading everything (before 6.11).
+    fn is_late(&self, kernel: &[u8], view: &View) -> bool {
+        let Ok(snapshot) = self.tracker.now() else { return false };
+        let Ok(index) = view.render(&self.tracker, &snapshot) else { return false };
+        let changes = |id: u32| {
+            snapshot
+                .mount_by_id(MountId(id))
+                .and_then(|mount| snapshot.super_block(mount.super_block))
+                .is_some_and(|known| known.changes_by_itself())
+        };
+        let without = |file: &[u8]| mountinfo::without_super_options(file, &changes);
+        !self.kernel.is_at_least((6, 11))
+            && mountinfo::differences(&without(&index), &without(kernel), false).is_empty()
+    }
+
+    /// A scan of everything has to make good what is late.
+    fn compare_after_scan(&self, view: &View) -> Vec<String> {
+        if let Err(error) = self.rescan() {
+            return vec![format!("{error:#}")];
+        }
+        let Some(kernel) = view.read() else { return Vec::new() };
+        match self.tracker.now().map(|snapshot| view.render(&self.tracker, &snapshot)) {
+            Ok(Ok(index)) => mountinfo::differences(&index, &kernel, self.kernel.has_known_order()),
+            Ok(Err(error)) => vec![error],
+            Err(error) => vec![format!("the tracker has no snapshot: {error}")],
+        }
     }
 
     /// What the tracker says of itself has to be that nothing was lost and nothing is unknown.

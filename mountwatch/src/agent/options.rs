@@ -10,6 +10,7 @@ use crate::model::{Mount, MountId, NamespaceInode, SuperKey};
 use crate::state::{State, Tables, Wanted};
 use crate::wire::mountinfo;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Rounds of one look-up: options that became stale again while they were looked up.
 const ROUNDS_MAX: u32 = 4;
@@ -43,6 +44,36 @@ pub(super) fn look_up(writer: &mut Writer) {
     }
 }
 
+/// How often, at the most, a mountinfo is read for what file systems change by themselves, where one
+/// mount cannot be looked at: a read of everything is too much for each question.
+const READ_EVERY: Duration = Duration::from_secs(10);
+
+/// Looks at what file systems change by themselves ([`SuperBlock::changes_by_itself`]): always where
+/// the kernel has statmount(2) with options, now and then elsewhere.
+///
+/// [`SuperBlock::changes_by_itself`]: crate::model::SuperBlock::changes_by_itself
+pub(super) fn refresh(writer: &mut Writer) {
+    let (state, numbers) = writer.parts();
+    let is_time = numbers.read_at.get_or_insert_with(Instant::now).elapsed() >= READ_EVERY;
+    for asked in state.self_changing() {
+        let Some(namespace) = state.tables().namespace(asked.mount.namespace) else { continue };
+        match Source::options_of(&asked.mount, namespace) {
+            Ok(Some((flags, options))) => {
+                numbers.looks += 1;
+                numbers.can_look = true;
+                state.set_looked_at(asked.key, flags, options.into());
+            }
+            Ok(None) if numbers.can_look => {}
+            Ok(None) if is_time => {
+                numbers.read_at = Some(Instant::now());
+                state.reread_options(asked.key);
+            }
+            Ok(None) => return,
+            Err(error) => log::debug!("no options of mount {}: {error}", asked.mount.id),
+        }
+    }
+}
+
 /// Whose mountinfo is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reader {
@@ -56,7 +87,7 @@ fn look(writer: &mut Writer, asked: &Wanted) -> Option<Reader> {
     let namespace = state.tables().namespace(asked.mount.namespace).cloned()?;
     numbers.looks += 1;
     match Source::options_of(&asked.mount, &namespace) {
-        Ok(Some(options)) => {
+        Ok(Some((_, options))) => {
             numbers.can_look = true;
             state.set_options(asked.key, options.into());
             None
@@ -136,5 +167,5 @@ impl Texts {
 fn super_of(state: &State, id: MountId) -> Option<(SuperKey, bool)> {
     let mount = state.tables().mount_by_id(id)?;
     let super_block = state.tables().super_block(mount.super_block)?;
-    Some((super_block.key, super_block.options.is_some()))
+    Some((super_block.key, !state.is_wanted(super_block)))
 }

@@ -10,7 +10,7 @@ use crate::kernel::namespaces::{self, NamespacesError};
 use crate::kernel::notify::{self, LookError, Notify, NotifyConfig, NotifyError};
 use crate::kernel::ring::Ring;
 use crate::kernel::scan::{ScanError, Scanner, Whose};
-use crate::model::{Dialect, Event, Mount, Namespace, NamespaceInode};
+use crate::model::{Dialect, Event, Mount, Namespace, NamespaceInode, SuperFlags};
 use crate::state::Retired;
 use crate::wire::record::{self, Record};
 use mountwatch_common::hook::{self, Hook};
@@ -249,11 +249,11 @@ impl Source {
         }
     }
 
-    /// The options of a mount's super block, `None` if this kernel does not tell them of one mount.
+    /// The flags and options of a mount's super block, `None` if this kernel does not tell them of one mount.
     pub(super) fn options_of(
         mount: &Mount,
         namespace: &Namespace,
-    ) -> Result<Option<Vec<u8>>, SourceError> {
+    ) -> Result<Option<(SuperFlags, Vec<u8>)>, SourceError> {
         let (Some(mount), Some(namespace)) = (mount.unique_id, namespace.id) else {
             return Ok(None);
         };

@@ -64,6 +64,8 @@ pub(super) struct Numbers {
     pub(super) rereads: u64,
     pub(super) looks: u64,
     pub(super) lag_us_max: u64,
+    /// When a mountinfo was read for what file systems change by themselves.
+    pub(super) read_at: Option<std::time::Instant>,
     /// A look at one mount gave its options once, so this kernel gives them.
     pub(super) can_look: bool,
 }
@@ -180,6 +182,7 @@ impl Writer {
     /// everything that happened before it began is published, or the coverage says that it is not.
     fn step(&mut self) -> Result<(), SourceError> {
         self.drain()?;
+        options::refresh(self);
         for round in 0.. {
             self.settle_open()?;
             options::look_up(self);
@@ -221,6 +224,7 @@ impl Writer {
 
     fn rescan(&mut self) -> Result<(), SourceError> {
         self.source.raise_epoch()?;
+        self.state.reread_all_options();
         self.scan_all()
     }
 

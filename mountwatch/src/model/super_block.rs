@@ -42,3 +42,16 @@ pub struct SuperBlock {
     /// The mount that was told last among them: one to ask the kernel about, while it is there.
     pub shown_by: Option<MountKey>,
 }
+
+/// File systems without a device of their own that change flags or options by themselves: on an
+/// error, when a connection comes back, or when their own daemon asks for it (autofs: the timeout).
+const CHANGE_BY_THEMSELVES: [&[u8]; 7] =
+    [b"autofs", b"btrfs", b"nfs", b"nfs4", b"cifs", b"smb3", b"ceph"];
+
+impl SuperBlock {
+    /// Whether its flags and options may change without a call that reconfigures it: that of a disk
+    /// on an error, and some others. No hook tells of that.
+    pub fn changes_by_itself(&self) -> bool {
+        self.device.major() != 0 || CHANGE_BY_THEMSELVES.contains(&&self.fs_type[..])
+    }
+}

@@ -15,6 +15,17 @@ pub fn verification_text(verification: &Verification, secrets: Secrets) -> Strin
             let _ = writeln!(out, "namespace {}: {sentence}", namespace.inode);
         }
     }
+    for namespace in &verification.namespaces {
+        for difference in &namespace.late {
+            let sentence = text::visible(&sentence(difference, secrets));
+            let _ = writeln!(
+                out,
+                "namespace {}: {sentence}, which the file system changed by itself and this kernel \
+                 tells late",
+                namespace.inode
+            );
+        }
+    }
     for (inode, why) in &verification.unreadable {
         let why = text::visible(why.as_bytes());
         let _ = writeln!(out, "namespace {inode}: not compared: {why}");
@@ -39,18 +50,22 @@ pub fn verification_text(verification: &Verification, secrets: Secrets) -> Strin
 
 /// The same as one JSON object.
 pub fn verification_json(verification: &Verification, secrets: Secrets) -> String {
-    let namespaces = verification.namespaces.iter().map(|namespace| {
-        let mut object = Object::default();
-        object.put("ns", namespace.inode.0);
-        object.put("task", namespace.task);
-        object.put("mounts", namespace.mounts as u64);
-        let differences = namespace
-            .differences
-            .iter()
-            .map(|difference| String::from_utf8_lossy(&sentence(difference, secrets)).into_owned());
-        object.put("differences", differences.collect::<Vec<_>>());
-        Json::from(object)
-    });
+    let namespaces =
+        verification.namespaces.iter().map(|namespace| {
+            let mut object = Object::default();
+            object.put("ns", namespace.inode.0);
+            object.put("task", namespace.task);
+            object.put("mounts", namespace.mounts as u64);
+            let differences = namespace.differences.iter().map(|difference| {
+                String::from_utf8_lossy(&sentence(difference, secrets)).into_owned()
+            });
+            object.put("differences", differences.collect::<Vec<_>>());
+            let late = namespace.late.iter().map(|difference| {
+                String::from_utf8_lossy(&sentence(difference, secrets)).into_owned()
+            });
+            object.put("late", late.collect::<Vec<_>>());
+            Json::from(object)
+        });
     let unreadable = verification.unreadable.iter().map(|(inode, why)| {
         let mut object = Object::default();
         object.put("ns", inode.0);
@@ -91,6 +106,12 @@ mod tests {
         let difference = Difference::Missing {
             line: b"22 21 0:1 / /a\x1b[31m rw - cifs //host rw,password=x,vers=3".to_vec(),
         };
+        let late = Difference::Field {
+            id: 23,
+            field: "super options",
+            index: b"rw".to_vec(),
+            kernel: b"ro".to_vec(),
+        };
         let inode = NamespaceInode(5);
         let verification = Verification {
             namespaces: vec![NamespaceVerification {
@@ -98,12 +119,14 @@ mod tests {
                 task: None,
                 mounts: 2,
                 differences: vec![difference],
+                late: vec![late],
             }],
             unreadable: vec![(NamespaceInode(6), String::from("permission denied"))],
             unstable: vec![NamespaceInode(7)],
         };
         insta::assert_snapshot!(verification_text(&verification, Secrets::Hidden), @r#"
         namespace 5: missing in the index: 22 21 0:1 / /a\x1b[31m rw - cifs //host rw,password=<hidden>,vers=3
+        namespace 5: mount 23: super options is "rw" in the index and "ro" in the kernel, which the file system changed by itself and this kernel tells late
         namespace 6: not compared: permission denied
         namespace 7: not compared: it changed during every read
         1 mount namespace, 2 mounts compared: 1 difference

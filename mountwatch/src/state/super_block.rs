@@ -1,10 +1,22 @@
 //! The rules about super blocks.
 
 use super::{Retired, State};
-use crate::model::{Bytes, Mount, MountEvent, MountKey, Origin, SuperBlock, SuperEvent, SuperKey};
+use crate::model::{
+    Bytes, Mount, MountEvent, MountKey, Origin, SuperBlock, SuperEvent, SuperFlags, SuperKey,
+};
 use crate::query::Viewpoint;
 use mountwatch_common::hook;
 use std::sync::Arc;
+
+/// A file system that changed by itself: nobody's call did it.
+const BY_ITSELF: Origin = Origin {
+    hook: hook::RECONFIGURE,
+    in_transaction: false,
+    scan: true,
+    ktime_ns: 0,
+    pid: 0,
+    tid: 0,
+};
 
 /// How often options are asked for that should have been told, while nothing changes.
 const TRIES_MAX: u32 = 3;
@@ -72,6 +84,11 @@ impl State {
             self.touch_super(origin, event.key);
         }
         self.first_shown.remove(&event.key);
+        if super_block.changes_by_itself() {
+            self.self_changing.insert(event.key);
+        } else {
+            self.self_changing.remove(&event.key);
+        }
         self.tables.put_super(super_block);
     }
 
@@ -81,13 +98,57 @@ impl State {
         if known.mounts == 0 {
             return false;
         }
-        let mut super_block = SuperBlock::clone(known);
-        super_block.options = Some(options);
-        self.tables.put_super(super_block);
+        let before = known.options.clone();
+        let is_new = before.as_ref() != Some(&options);
+        let super_block = SuperBlock { options: Some(options), ..SuperBlock::clone(known) };
         self.wanted_options.remove(&key);
         self.untold_options.remove(&key);
-        self.touched.dirty = true;
+        self.rereading.remove(&key);
+        if is_new {
+            self.tables.put_super(super_block);
+            self.touched.dirty = true;
+        }
+        if is_new && before.is_some() {
+            self.touch_super(BY_ITSELF, key);
+        }
         true
+    }
+
+    /// The super blocks in use that change by themselves, each with a mount of it to ask about.
+    pub fn self_changing(&self) -> Vec<Wanted> {
+        let known = self.self_changing.iter().filter_map(|key| self.tables.super_block(*key));
+        known
+            .filter(|known| known.mounts > 0 && known.options.is_some())
+            .filter_map(|known| self.mount_to_ask(known))
+            .collect()
+    }
+
+    /// What was seen of a super block that changes by itself. That is no change that anybody made,
+    /// but one that readers are told of.
+    pub fn set_looked_at(&mut self, key: SuperKey, flags: SuperFlags, options: Bytes) {
+        let Some(known) = self.tables.super_block(key) else { return };
+        if known.mounts == 0 || known.flags == flags && known.options.as_ref() == Some(&options) {
+            return;
+        }
+        let super_block = SuperBlock { flags, options: Some(options), ..SuperBlock::clone(known) };
+        self.tables.put_super(super_block);
+        self.touch_super(BY_ITSELF, key);
+    }
+
+    /// The options of a super block are to be looked up again. Those that are known stay until then.
+    pub fn reread_options(&mut self, key: SuperKey) {
+        self.rereading.insert(key);
+        self.wanted_options.insert(key);
+    }
+
+    /// A scan of everything follows: all options that it reads are taken.
+    pub fn reread_all_options(&mut self) {
+        self.rereading.extend(self.tables.super_blocks().map(|known| known.key));
+    }
+
+    /// Whether the options of a super block are to be taken out of a text that shows them.
+    pub fn is_wanted(&self, known: &SuperBlock) -> bool {
+        known.options.is_none() || self.rereading.contains(&known.key)
     }
 
     /// How often options became stale so far. A text of options that was read when this number was
@@ -105,7 +166,7 @@ impl State {
         let mut found = Vec::with_capacity(wanted.len());
         for key in wanted {
             let known = self.tables.super_block(key);
-            let Some(known) = known.filter(|known| known.mounts > 0 && known.options.is_none())
+            let Some(known) = known.filter(|known| known.mounts > 0 && self.is_wanted(known))
             else {
                 self.untold_options.remove(&key);
                 continue;
@@ -123,6 +184,7 @@ impl State {
     /// Nobody could tell the options of this super block, if they are not known now: it is asked
     /// for again when something changed.
     pub fn options_untold(&mut self, asked: &Wanted) {
+        self.rereading.remove(&asked.key);
         let Some(known) = self.tables.super_block(asked.key) else { return };
         if known.options.is_some() {
             return;

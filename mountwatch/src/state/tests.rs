@@ -399,6 +399,38 @@ fn options_that_nobody_could_tell_are_asked_for_again_when_that_may_help() {
 }
 
 #[test]
+fn what_a_file_system_changes_by_itself_is_told_when_it_is_seen() {
+    let mut state = seeded();
+    assert!(state.self_changing().is_empty(), "tmpfs has no device");
+    let disk = SuperEvent {
+        key: SuperKey(901),
+        device: Device::new(8, 1),
+        options: Some(Bytes::from(&b"errors=remount-ro"[..])),
+        ..super_block(false)
+    };
+    state.apply(Event::Super(locked(hook::COMMIT), disk));
+    state.apply(in_transaction(MountEvent {
+        super_block: SuperKey(901),
+        device: Device::new(8, 1),
+        ..mount(2, 1, 100, 101)
+    }));
+    state.apply(commit(locked(hook::COMMIT)));
+    state.publish();
+    let asked: Vec<_> = state.self_changing().iter().map(|asked| asked.mount.key).collect();
+    assert_eq!(asked, [MountKey(2)]);
+    let options = Bytes::from(&b"errors=remount-ro"[..]);
+    state.set_looked_at(SuperKey(901), SuperFlags::empty(), Bytes::clone(&options));
+    assert!(state.publish().is_none(), "nothing is new");
+    state.set_looked_at(SuperKey(901), SuperFlags::RDONLY, options);
+    assert_eq!(words(&state.publish().unwrap()), ["super_block"]);
+    // Where nothing can be looked at, the options that are read again are taken if they are new.
+    state.reread_options(SuperKey(901));
+    assert!(wanted(&mut state).contains(&(SuperKey(901), MountKey(2), true)));
+    state.set_options(SuperKey(901), Bytes::from(&b"errors=continue"[..]));
+    assert_eq!(words(&state.publish().unwrap()), ["super_block"]);
+}
+
+#[test]
 fn what_nothing_uses_is_dropped_all_at_once() {
     let mut state = seeded();
     attach(&mut state, 2, 102);

@@ -1,7 +1,7 @@
 //! Looks at single mounts: statmount(2) and listmount(2) in the words of the model.
 
 use crate::kernel::sys;
-use crate::model::{NamespaceId, UniqueMountId};
+use crate::model::{NamespaceId, SuperFlags, UniqueMountId};
 use crate::wire::statmount::{self, Statmount, StatmountError, mask};
 use std::io;
 use thiserror::Error;
@@ -105,9 +105,13 @@ impl Look {
 
 /// Options of a mount's super block as mountinfo(5) shows them, without its flags. `Ok(None)`: the
 /// mount is gone, or this kernel does not give them (before 6.11).
-pub fn options_of(id: UniqueMountId, namespace: NamespaceId) -> Result<Option<Vec<u8>>, LookError> {
+pub fn options_of(
+    id: UniqueMountId,
+    namespace: NamespaceId,
+) -> Result<Option<(SuperFlags, Vec<u8>)>, LookError> {
     let mut buffer = Vec::new();
-    let found = sys::statmount(id.0, namespace.0, mask::MNT_OPTS | mask::MNT_NS_ID, &mut buffer);
+    let wanted = mask::SB_BASIC | mask::MNT_OPTS | mask::MNT_NS_ID;
+    let found = sys::statmount(id.0, namespace.0, wanted, &mut buffer);
     match found {
         Ok(Some(())) => {}
         Ok(None) => return Ok(None),
@@ -121,5 +125,5 @@ pub fn options_of(id: UniqueMountId, namespace: NamespaceId) -> Result<Option<Ve
     let mount = statmount::parse(&buffer)?;
     // The ID came in the same version as the options: without it the kernel has neither.
     let is_known = mount.given & (mask::MNT_NS_ID | mask::MNT_OPTS) != 0;
-    Ok(is_known.then(|| mount.options.unwrap_or_default()))
+    Ok(is_known.then(|| (mount.super_flags, mount.options.unwrap_or_default())))
 }

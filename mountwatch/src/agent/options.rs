@@ -55,21 +55,21 @@ const READ_EVERY: Duration = Duration::from_secs(10);
 pub(super) fn refresh(writer: &mut Writer) {
     let (state, numbers) = writer.parts();
     let is_time = numbers.read_at.get_or_insert_with(Instant::now).elapsed() >= READ_EVERY;
-    for asked in state.self_changing() {
-        let Some(namespace) = state.tables().namespace(asked.mount.namespace) else { continue };
-        match Source::options_of(&asked.mount, namespace) {
+    for (key, mount) in state.self_changing() {
+        let Some(namespace) = state.tables().namespace(mount.namespace) else { continue };
+        match Source::options_of(&mount, namespace) {
             Ok(Some((flags, options))) => {
                 numbers.looks += 1;
                 numbers.can_look = true;
-                state.set_looked_at(asked.key, flags, options.into());
+                state.set_looked_at(key, flags, options.into());
             }
             Ok(None) if numbers.can_look => {}
             Ok(None) if is_time => {
                 numbers.read_at = Some(Instant::now());
-                state.reread_options(asked.key);
+                state.reread_options(key);
             }
             Ok(None) => return,
-            Err(error) => log::debug!("no options of mount {}: {error}", asked.mount.id),
+            Err(error) => log::debug!("no options of mount {}: {error}", mount.id),
         }
     }
 }

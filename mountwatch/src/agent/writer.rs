@@ -37,6 +37,8 @@ const REFUSED_MAX: usize = 64;
 /// How long a change may be open before it counts as never ended. A transaction is as long as the
 /// kernel holds `namespace_sem`, which is microseconds to, at the worst, seconds.
 const OPEN_MAX: Duration = Duration::from_secs(3);
+/// The same while it is being told.
+const OPEN_TOLD_MAX: Duration = Duration::from_secs(30);
 /// The same when something was lost: most likely the end of that change.
 const OPEN_AFTER_LOSS_MAX: Duration = Duration::from_millis(100);
 /// How often everything is looked after without a reason: losses that no record tells of.
@@ -256,12 +258,19 @@ impl Writer {
             self.open_since = None;
             return Ok(());
         }
-        let since = *self.open_since.get_or_insert_with(std::time::Instant::now);
+        let begin = *self.open_since.get_or_insert_with(std::time::Instant::now);
+        let mut since = begin;
         let patience =
             |state: &State| if state.is_lossy() { OPEN_AFTER_LOSS_MAX } else { OPEN_MAX };
         while self.state.is_open() && since.elapsed() < patience(&self.state) {
             std::thread::sleep(Duration::from_micros(50));
+            let events = self.state.counters().events;
             self.drain()?;
+            // A tree of thousands of mounts is told for seconds where the machine is slow.
+            let is_told = self.state.counters().events > events && !self.state.is_lossy();
+            if is_told && begin.elapsed() < OPEN_TOLD_MAX {
+                since = std::time::Instant::now();
+            }
         }
         if self.state.is_open() {
             log::warn!("a change was begun and never ended; everything is scanned again");

@@ -76,7 +76,11 @@ impl State {
             for key in std::mem::take(&mut self.retire.unused) {
                 match key {
                     Retired::Dentry(key) => self.drop_dentry(key),
-                    Retired::Super(key) => self.tables.take_super(key),
+                    Retired::Super(key) => {
+                        self.tables.take_super(key);
+                        self.self_changing.remove(&key);
+                        self.rereading.remove(&key);
+                    }
                 }
                 dropped.push(key);
             }

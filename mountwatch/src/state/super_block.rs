@@ -114,12 +114,13 @@ impl State {
         true
     }
 
-    /// The super blocks in use that change by themselves, each with a mount of it to ask about.
-    pub fn self_changing(&self) -> Vec<Wanted> {
+    /// The super blocks in use that change by themselves, each with a mount of it to ask about. This
+    /// is asked for with each answer: it goes through all mounts in the worst case only.
+    pub fn self_changing(&self) -> Vec<(SuperKey, Arc<Mount>)> {
         let known = self.self_changing.iter().filter_map(|key| self.tables.super_block(*key));
         known
             .filter(|known| known.mounts > 0 && known.options.is_some())
-            .filter_map(|known| self.mount_to_ask(known))
+            .filter_map(|known| Some((known.key, Arc::clone(self.attached_mount_of(known)?))))
             .collect()
     }
 
@@ -143,7 +144,7 @@ impl State {
 
     /// A scan of everything follows: all options that it reads are taken.
     pub fn reread_all_options(&mut self) {
-        self.rereading.extend(self.tables.super_blocks().map(|known| known.key));
+        self.rereading = self.tables.super_blocks().map(|known| known.key).collect();
     }
 
     /// Whether the options of a super block are to be taken out of a text that shows them.

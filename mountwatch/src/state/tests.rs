@@ -416,7 +416,7 @@ fn what_a_file_system_changes_by_itself_is_told_when_it_is_seen() {
     }));
     state.apply(commit(locked(hook::COMMIT)));
     state.publish();
-    let asked: Vec<_> = state.self_changing().iter().map(|asked| asked.mount.key).collect();
+    let asked: Vec<_> = state.self_changing().iter().map(|(_, mount)| mount.key).collect();
     assert_eq!(asked, [MountKey(2)]);
     let options = Bytes::from(&b"errors=remount-ro"[..]);
     state.set_looked_at(SuperKey(901), SuperFlags::empty(), Bytes::clone(&options));

@@ -61,8 +61,8 @@ pub(super) const BLIND: &[&str] = &[
     "attributes that a 32-bit process changes are not seen until the mount is looked at again",
     "attributes that a process changes in another mount namespace than its own may not be seen if \
      it changes its own at the same time",
-    "a super block that its file system turns read-only on an error is not seen until it is looked \
-     at again",
+    "a super block that a process turns read-only by unmounting its own root directory is not seen \
+     until it is looked at again",
 ];
 
 /// Said when it happened.

@@ -300,8 +300,58 @@ fn read(scanner: &mut Scanner, namespace: OwnedFd) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{
+        Bytes, Device, Event, MountEvent, MountKey, NamespaceId, NamespaceKey, Origin, SuperEvent,
+        SuperFlags, SuperKey,
+    };
+    use crate::state::State;
+    use mountwatch_common::hook;
 
     const LINE: &[u8] = b"22 27 0:21 / /proc rw,relatime shared:5 - proc proc rw\n";
+
+    /// One namespace with one mount.
+    fn snapshot(device: Device, namespace_id: Option<NamespaceId>) -> Snapshot {
+        let scan = Origin { hook: hook::SCAN, scan: true, ..Origin::default() };
+        let mut state = State::new(Vec::new());
+        let super_block = SuperEvent {
+            key: SuperKey(9),
+            device,
+            magic: 0,
+            flags: SuperFlags::empty(),
+            fs_type: Bytes::from(&b"ext4"[..]),
+            options_stale: false,
+            options: None,
+        };
+        let mount = MountEvent {
+            key: MountKey(1),
+            parent: MountKey(1),
+            id: MountId(22),
+            super_block: SuperKey(9),
+            device,
+            namespace: Some(NamespaceKey(5)),
+            namespace_id,
+            namespace_inode: NamespaceInode(5),
+            is_namespace_root: true,
+            ..MountEvent::default()
+        };
+        state.apply(Event::Super(scan, super_block));
+        state.apply(Event::Mount(scan, Box::new(mount)));
+        state.snapshot()
+    }
+
+    #[test]
+    fn late_are_options_of_a_disk_where_it_cannot_be_looked_at_and_nothing_else() {
+        let (disk, none) = (Device::new(8, 1), Device::new(0, 21));
+        let field = |field| Difference::Field { id: 22, field, index: vec![], kernel: vec![] };
+        let late = |device, id, difference: &Difference| {
+            is_late(&snapshot(device, id), NamespaceInode(5), difference)
+        };
+        assert!(late(disk, None, &field("super options")));
+        assert!(!late(disk, None, &field("source")));
+        assert!(!late(disk, None, &Difference::Order));
+        assert!(!late(none, None, &field("super options")));
+        assert!(!late(disk, Some(NamespaceId(7)), &field("super options")));
+    }
 
     #[test]
     fn equal_texts_have_no_differences() {

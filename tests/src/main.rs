@@ -29,6 +29,7 @@ mod random;
 mod report;
 mod scenario;
 mod selftest_checks;
+mod simulated;
 mod sys;
 mod sys_compat;
 mod task;

@@ -219,7 +219,7 @@ fn answer(
 }
 
 /// The name of an error as errno(3) has it.
-fn name_of(error: Errno) -> String {
+pub(crate) fn name_of(error: Errno) -> String {
     const NAMES: &[(Errno, &str)] = &[
         (Errno::ACCESS, "EACCES"),
         (Errno::AGAIN, "EAGAIN"),

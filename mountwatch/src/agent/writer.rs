@@ -281,7 +281,7 @@ impl Writer {
     }
 
     fn scan_all(&mut self) -> Result<(), SourceError> {
-        let mark = self.state.begin_scan();
+        let mark = self.state.begin_scan_of_all();
         let mut unscanned = Vec::new();
         let found = match &mut self.source {
             Source::Hooks(_) => {

@@ -109,6 +109,7 @@ impl State {
             return None;
         }
         self.check_dentries();
+        self.check_supers();
         self.check_unused();
         let tasks = std::mem::take(&mut self.open.tasks);
         if !self.touched.dirty && self.revision.0 > 0 {

@@ -19,11 +19,16 @@ pub(super) struct LastLosses {
     /// Not every namespace was scanned since that.
     is_unscanned: bool,
     of_namespace: HashMap<NamespaceKey, u64>,
+    /// Begin of the last scan of everything.
+    begun: u64,
 }
 
 impl LastLosses {
+    /// A name that was lost may be told again in the next scan of everything alone, whose epoch is
+    /// another one: until then no scan of one namespace can know that it has them all.
     fn since(&self, sequence: u64, key: NamespaceKey) -> bool {
-        self.anywhere > sequence || self.of_namespace.get(&key).is_some_and(|lost| *lost > sequence)
+        self.anywhere > self.begun
+            || self.of_namespace.get(&key).is_some_and(|lost| *lost > sequence)
     }
 
     /// A namespace is known again, or is no more.
@@ -36,6 +41,12 @@ impl State {
     /// A scan begins: everything applied from now on is newer.
     pub fn begin_scan(&self) -> ScanMark {
         ScanMark(self.sequence)
+    }
+
+    /// A scan of every namespace begins, in an epoch of its own: everything is told anew.
+    pub fn begin_scan_of_all(&mut self) -> ScanMark {
+        self.losses.begun = self.sequence;
+        self.begin_scan()
     }
 
     /// The scan of one namespace is over and all its events were applied: what it did not tell is
@@ -77,6 +88,7 @@ impl State {
         }
         self.seeded = true;
         if self.losses.anywhere <= mark.0 {
+            self.touched.dirty |= self.losses.is_unscanned;
             self.losses.is_unscanned = false;
         }
     }
@@ -109,6 +121,8 @@ impl State {
         self.sequence += 1;
         self.losses.anywhere = self.sequence;
         self.losses.is_unscanned = true;
+        self.touched.dirty = true;
+        self.forget_options();
         self.mark_all_stale();
         self.ask_again(Need::ScanAll);
     }

@@ -1,6 +1,6 @@
 //! The rules about super blocks.
 
-use super::{Retired, State};
+use super::{Need, Retired, State};
 use crate::model::{
     Bytes, Mount, MountEvent, MountKey, Origin, SuperBlock, SuperEvent, SuperFlags, SuperKey,
 };
@@ -248,6 +248,28 @@ impl State {
     fn want_options(&mut self, super_block: &SuperBlock) {
         if super_block.options.is_none() && super_block.mounts > 0 {
             self.wanted_options.insert(super_block.key);
+        }
+    }
+
+    /// A change of options may be among what was lost, and no scan tells of it.
+    pub(super) fn forget_options(&mut self) {
+        self.options_stale += 1;
+        let shown: Vec<_> =
+            self.tables.super_blocks().filter(|known| known.mounts > 0).map(Arc::clone).collect();
+        for known in shown {
+            let super_block = SuperBlock { options: None, ..SuperBlock::clone(&known) };
+            self.want_options(&super_block);
+            self.tables.put_super(super_block);
+        }
+    }
+
+    /// At a publication every super block that a mount shows must have been told.
+    pub(super) fn check_supers(&mut self) {
+        let retire = &self.retire;
+        self.first_shown.retain(|key, _| retire.references(Retired::Super(*key)) > 0);
+        if !self.first_shown.is_empty() && self.seeded {
+            self.first_shown.clear();
+            self.anomaly(Need::ScanAll);
         }
     }
 

@@ -223,7 +223,7 @@ fn a_loss_makes_everything_stale_until_it_was_scanned() {
     assert_eq!(state.take_needs(), [Need::ScanAll]);
     assert_eq!(state.publish().unwrap().snapshot.coverage(), &Coverage::Stale);
     // Meanwhile mount 2 left and mount 3 came, which nobody told.
-    let mark = state.begin_scan();
+    let mark = state.begin_scan_of_all();
     state.apply(Event::Mount(scan(), Box::new(root_mount())));
     state.apply(Event::Mount(scan(), Box::new(mount(3, 1, 100, 102))));
     state.end_scan(mark, INODE);
@@ -468,16 +468,33 @@ fn a_panic_is_healed_by_a_scan_and_told_as_changes() {
     let mut state = seeded();
     attach(&mut state, 2, 101);
     state.reset();
+    // No namespace is left that could say that it is stale.
+    assert_eq!(state.coverage(), Coverage::Stale);
     assert_eq!(state.take_needs(), [Need::ScanAll]);
-    let mark = state.begin_scan();
+    let mark = state.begin_scan_of_all();
     state.apply(Event::Dentry(scan(), dentry(100, 100, "")));
+    state.apply(Event::Super(scan(), super_block(false)));
     state.apply(Event::Mount(scan(), Box::new(root_mount())));
     state.end_scan(mark, INODE);
     state.end_scan_of_all(mark, &[INODE]);
     let published = state.publish().unwrap();
+    assert_eq!(*published.snapshot.coverage(), Coverage::Complete);
     assert_eq!(words(&published), ["detach"]);
     let ChangeKind::Detach { mount } = &published.transaction.changes.first().unwrap().kind else {
         panic!("no detach")
     };
     assert_eq!(mount.key, MountKey(2));
+}
+
+#[test]
+fn an_untold_super_block_is_an_anomaly_and_never_a_mount_without_a_type() {
+    let mut state = seeded();
+    attach(&mut state, 2, 101);
+    let mut mount = root_mount();
+    mount.super_block = SuperKey(77);
+    state.apply(Event::Mount(locked(hook::COMMIT), Box::new(mount)));
+    state.apply(commit(locked(hook::COMMIT)));
+    let published = state.publish().unwrap();
+    assert_eq!(*published.snapshot.coverage(), Coverage::Stale);
+    assert_eq!(state.take_needs(), [Need::ScanAll]);
 }

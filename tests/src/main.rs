@@ -11,6 +11,7 @@
 //! | `mountinfo`, `visit`, `oracle` | index against kernel |
 //! | `world`, `random`, `program` | scenarios and random programs |
 //! | `faults` | what goes wrong on purpose |
+//! | `simulated` | the same on a simulated kernel, without root |
 //! | `cli_checks`, `watch_checks` | the command `mountwatch` |
 //! | `report`, `kernel` | results, and what may be skipped |
 
@@ -100,6 +101,8 @@ enum Backend {
     Auto,
     Hooks,
     Notify,
+    /// A simulated kernel, without root.
+    Simulated,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -108,6 +111,8 @@ enum Kind {
     Random,
     Faults,
     Cli,
+    /// The simulated kernel against the running one; only when asked for.
+    Model,
 }
 
 fn main() -> ExitCode {
@@ -136,6 +141,9 @@ fn run(arguments: &Arguments) -> Result<bool> {
         list(&scenarios);
         return Ok(true);
     }
+    if arguments.backend == Backend::Simulated {
+        return Ok(run_simulated(arguments, scenarios));
+    }
     let base = env::temp_dir().join(format!("mountwatch-tests-{}", process::id()));
     fs::create_dir_all(&base).with_context(|| format!("cannot make {}", base.display()))?;
     let all_passed = run_tests(arguments, scenarios, &base);
@@ -157,6 +165,31 @@ fn list(scenarios: &[Scenario]) {
     }
 }
 
+/// The simulated world: no root, no mounts, nothing of the machine.
+fn run_simulated(arguments: &Arguments, scenarios: Vec<Scenario>) -> bool {
+    let wants = |kind| arguments.only.is_none_or(|only| only == kind);
+    let is_wanted =
+        |name: &str| arguments.filter.as_ref().is_none_or(|filter| name.contains(&**filter));
+    let mut report = Report::new();
+    if wants(Kind::Scenarios) {
+        let wanted = scenarios.into_iter().filter(|scenario| is_wanted(&scenario.name));
+        simulated::run_scenarios(&mut report, &wanted.collect::<Vec<_>>());
+    }
+    if wants(Kind::Random) && is_wanted("simulated") {
+        let length = Duration::from_secs(arguments.random_seconds);
+        simulated::run_random(&mut report, seed(arguments), length);
+    }
+    report.finish()
+}
+
+/// The seed that was asked for, or one from the clock.
+fn seed(arguments: &Arguments) -> u64 {
+    arguments.seed.unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        now.as_secs() % 1_000_000
+    })
+}
+
 fn run_tests(arguments: &Arguments, scenarios: Vec<Scenario>, base: &Path) -> Result<bool> {
     let kernel = Kernel::running()?;
     let programs_before = sys::bpf_program_ids().unwrap_or_default();
@@ -165,10 +198,14 @@ fn run_tests(arguments: &Arguments, scenarios: Vec<Scenario>, base: &Path) -> Re
         |name: &str| arguments.filter.as_ref().is_none_or(|filter| name.contains(&**filter));
     let mut report = Report::new();
     let mut backend = match arguments.backend {
-        Backend::Auto => None,
+        Backend::Auto | Backend::Simulated => None,
         Backend::Hooks => Some("hooks"),
         Backend::Notify => Some("notify"),
     };
+    if arguments.only == Some(Kind::Model) {
+        let length = Duration::from_secs(arguments.random_seconds);
+        simulated::run_model(&mut report, kernel, base, (seed(arguments), length));
+    }
     if wants(Kind::Scenarios) || wants(Kind::Random) {
         let oracle = start(arguments, kernel)?;
         backend = Some(oracle.backend);
@@ -220,7 +257,7 @@ fn print_counters(oracle: &Oracle) {
 
 fn start(arguments: &Arguments, kernel: Kernel) -> Result<SharedOracle> {
     let choice = match arguments.backend {
-        Backend::Auto => BackendChoice::Auto,
+        Backend::Auto | Backend::Simulated => BackendChoice::Auto,
         Backend::Hooks => BackendChoice::Hooks,
         Backend::Notify => BackendChoice::Notify,
     };
@@ -270,10 +307,7 @@ fn run_scenario(
 }
 
 fn run_random(report: &mut Report, arguments: &Arguments, oracle: &SharedOracle, base: &Path) {
-    let seed = arguments.seed.unwrap_or_else(|| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        now.as_secs() % 1_000_000
-    });
+    let seed = seed(arguments);
     println!("random program: seed {seed}, {} seconds", arguments.random_seconds);
     for (name, why) in program::left_out(oracle.kernel, oracle.backend) {
         println!("random program: without {name}: {why}");

@@ -227,7 +227,8 @@ fn unroll(line: &str) -> Result<Vec<String>> {
         .map(|lines| lines.concat())
 }
 
-fn parse_line(number: usize, line: &str) -> Result<Line> {
+/// Reads one line of a step.
+pub(crate) fn parse_line(number: usize, line: &str) -> Result<Line> {
     let (task, line) = match line.split_once(": ") {
         Some((task, rest)) if is_name(task) => (task.to_owned(), rest.trim()),
         _ => (MAIN.to_owned(), line),

@@ -1,7 +1,7 @@
 //! Attaching: `attach_recursive_mnt` and the calls that end there.
 
 use super::copy::CL_COPY_MNT_NS_FILE;
-use super::kernel::{Den, Kernel, MNT_LOCKED, Mnt, Open, Path, Result, SB_RDONLY, Sb};
+use super::kernel::{Den, Kernel, MNT_LOCKED, Mnt, Path, Result, SB_RDONLY, Sb};
 use super::umount::{UMOUNT_SYNC, Umount};
 use crate::command::Propagation;
 use rustix::io::Errno;
@@ -82,7 +82,7 @@ impl Kernel {
             let (made, result) = self.propagate_mnt(place.mnt, place.dentry, source);
             if let Err(error) = result {
                 for copy in made {
-                    self.umount_tree(copy, &Umount { sync: UMOUNT_SYNC, ..Umount::default() });
+                    self.umount_tree(copy, Umount { sync: UMOUNT_SYNC, ..Umount::default() });
                 }
                 self.cleanup_group_ids(source);
                 return Err(error);
@@ -217,7 +217,7 @@ impl Kernel {
             self.graft_tree(task, mnt, place)
         };
         if result.is_err() {
-            self.umount_tree(mnt, &Umount { sync: UMOUNT_SYNC, ..Umount::default() });
+            self.umount_tree(mnt, Umount { sync: UMOUNT_SYNC, ..Umount::default() });
         }
         result
     }
@@ -355,13 +355,5 @@ impl Kernel {
     pub(super) fn is_readonly(&self, mnt: Mnt) -> bool {
         let sb: Sb = self[mnt].mnt_sb;
         self[mnt].mnt_flags & super::kernel::MNT_READONLY != 0 || self[sb].s_flags & SB_RDONLY != 0
-    }
-
-    /// Every path that descriptors are open on.
-    pub(super) fn path_of(&self, open: Open) -> Option<Path> {
-        match open {
-            Open::Path { path, .. } => Some(path),
-            Open::Namespace(_) | Open::OtherNamespace => None,
-        }
     }
 }

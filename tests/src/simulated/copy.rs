@@ -80,7 +80,7 @@ impl Kernel {
             let root = self[old].mnt_root;
             let (is_unbindable, is_ns_file) = left_out(self, old, root);
             if is_unbindable && self[old].mnt_flags & MNT_LOCKED != 0 {
-                self.umount_tree(copy, &Umount { sync: UMOUNT_SYNC, ..Umount::default() });
+                self.umount_tree(copy, Umount { sync: UMOUNT_SYNC, ..Umount::default() });
                 return Err(Errno::PERM);
             }
             if is_unbindable || is_ns_file {

@@ -34,7 +34,7 @@ impl Kernel {
             && self.is_anon_root(path.mnt)
         {
             self.emptied_ns = self[path.mnt].mnt_ns;
-            self.umount_tree(path.mnt, &Umount { connected: true, ..Umount::default() });
+            self.umount_tree(path.mnt, Umount { connected: true, ..Umount::default() });
             self.namespace_unlock();
         }
     }
@@ -142,7 +142,7 @@ impl Kernel {
             Ok(copy) => copy,
             Err(error) => {
                 self.emptied_ns = Some(ns);
-                self.umount_tree(root, &Umount::default());
+                self.umount_tree(root, Umount::default());
                 return Err(error);
             }
         };

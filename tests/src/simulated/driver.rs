@@ -3,14 +3,14 @@
 
 use super::audit;
 use super::kernel::{FileKey, Kernel, Ns};
-use mountwatch::model::{Event, NamespaceInode};
+use mountwatch::model::{Event, NamespaceInode, NamespaceKey};
 use mountwatch::state::{Need, Retired, Snapshot, State};
 use mountwatch::wire::record::{self, Record};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// Scans of everything in a row that end in another loss, before the next step goes on.
-const SCANS_IN_A_ROW_MAX: u32 = 3;
+/// Rounds of scans in a row that end in another need, before the next step goes on.
+const SCANS_IN_A_ROW_MAX: u32 = 8;
 
 /// What happens between two lines of a scan: other tasks at work.
 pub(crate) type Meanwhile<'a> = &'a mut dyn FnMut(&mut Kernel);
@@ -19,7 +19,9 @@ pub(crate) type Meanwhile<'a> = &'a mut dyn FnMut(&mut Kernel);
 pub(crate) struct Driver {
     state: State,
     latest: Option<Arc<Snapshot>>,
-    losses: u64,
+    /// Losses seen so far, with a place and without.
+    placed: u64,
+    unplaced: u64,
     undecoded: u64,
     /// The core panics at this event, counted from now.
     pub(crate) panic_in: Option<u64>,
@@ -39,7 +41,8 @@ impl Driver {
         let mut driver = Self {
             state: State::new(Vec::new()),
             latest: None,
-            losses: 0,
+            placed: 0,
+            unplaced: 0,
             undecoded: 0,
             panic_in: None,
             scans: 0,
@@ -89,8 +92,10 @@ impl Driver {
                 }
                 return;
             }
-            if round >= SCANS_IN_A_ROW_MAX && needs.contains(&Need::ScanAll) {
-                self.state.ask_again(Need::ScanAll);
+            if round >= SCANS_IN_A_ROW_MAX {
+                for need in needs {
+                    self.state.ask_again(need);
+                }
                 return;
             }
             self.serve(kernel, &needs, meanwhile);
@@ -142,7 +147,7 @@ impl Driver {
     }
 
     fn scan_all(&mut self, kernel: &mut Kernel, meanwhile: Meanwhile<'_>) {
-        let mark = self.state.begin_scan();
+        let mark = self.state.begin_scan_of_all();
         // Descriptors of all of them are opened first: none dies before it was scanned.
         let opened: Vec<(FileKey, Ns, u32)> = kernel.open_namespaces();
         let mut found = Vec::new();
@@ -158,6 +163,7 @@ impl Driver {
         self.scans += 1;
         let mark = self.state.begin_scan();
         let (file, inode) = kernel.open_namespace(ns);
+        let skips = kernel.hooks.counted.skips_in_scans;
         let mut position = 0;
         while let Some(next) = kernel.show_next(ns, position) {
             position = next + 1;
@@ -165,6 +171,9 @@ impl Driver {
             meanwhile(kernel);
         }
         self.drain(kernel);
+        if kernel.hooks.counted.skips_in_scans > skips {
+            self.state.lost_of_scan(NamespaceInode(inode));
+        }
         self.state.end_scan(mark, NamespaceInode(inode));
         kernel.close_namespace(file);
         self.drain(kernel);
@@ -180,12 +189,25 @@ impl Driver {
                 Err(_) => self.undecoded += 1,
             }
         }
-        let losses = kernel.hooks.counted.losses() + self.undecoded;
-        let lost = losses > self.losses;
-        self.losses = losses;
         self.apply(events);
-        if lost {
+        self.look_for_losses(kernel);
+    }
+
+    /// What was lost since the last look, and of which namespaces.
+    fn look_for_losses(&mut self, kernel: &mut Kernel) {
+        let counted = kernel.hooks.counted;
+        let unplaced = counted.recursion_misses + self.undecoded;
+        let is_anywhere = unplaced > self.unplaced;
+        self.unplaced = unplaced;
+        let mut places = Vec::new();
+        if counted.placed() > self.placed {
+            self.placed = counted.placed();
+            places.extend(kernel.hooks.take_places().into_iter().map(NamespaceKey));
+        }
+        if is_anywhere {
             self.state.lost();
+        } else if !places.is_empty() {
+            self.state.lost_in(&places);
         }
     }
 

@@ -105,7 +105,7 @@ impl Kernel {
             Place::Root(path) => Ok(self.user_path(task, path)?),
             Place::Descriptor(name) => {
                 let open = self.descriptor(task, name)?;
-                match (self.path_of(open), open) {
+                match (open.path(), open) {
                     (Some(path), _) => Ok(path),
                     (None, Open::Namespace(ns)) => {
                         let ino = self[ns].inum.into();
@@ -176,6 +176,10 @@ impl Kernel {
                 Ok(())
             }
             Command::MoveMount { beneath, set_group, from, to } => {
+                // A name that nothing is held as never gets as far as the kernel.
+                if let Place::Descriptor(name) = from {
+                    self.descriptor(task, name)?;
+                }
                 let to = self.place(task, to)?;
                 let from = self.place(task, from)?;
                 Ok(self.sys_move_mount(task, from, to, (*beneath, *set_group))?)
@@ -264,7 +268,7 @@ impl Kernel {
         };
         let result = opened.and_then(|open| {
             self.open(task, name, open);
-            let path = self.path_of(open).ok_or(Errno::INVAL)?;
+            let path = open.path().ok_or(Errno::INVAL)?;
             Ok(self.sys_setattr(task, Ok(path), attributes, recursive)?)
         });
         if result.is_err()
@@ -335,12 +339,21 @@ impl Kernel {
         }
     }
 
+    /// Whether a task may open the files of another one in /proc.
+    fn may_look_at(&self, task: &str, other: &str) -> Done {
+        let user = self.task(other).user_ns;
+        if self.ns_capable(task, user) { Ok(()) } else { Err(Errno::ACCESS.into()) }
+    }
+
     fn call_namespace(&mut self, task: &str, command: &Command) -> Done {
         match command {
             Command::Unshare { how } => Ok(self.sys_unshare(task, *how)?),
             Command::SetNamespace { from, as_root } => {
                 let ns = match from {
-                    Holder::Task(other) => self.task(other).ns,
+                    Holder::Task(other) => {
+                        self.may_look_at(task, other)?;
+                        self.task(other).ns
+                    }
                     Holder::Descriptor(name) => match self.descriptor(task, name)? {
                         Open::Namespace(ns) => ns,
                         _ => return Err(Errno::INVAL.into()),
@@ -354,6 +367,7 @@ impl Kernel {
             }
             Command::OpenNamespace { kind, of, name } => {
                 let of = of.as_deref().unwrap_or(task);
+                self.may_look_at(task, of)?;
                 let open = match &**kind {
                     "mnt" => Open::Namespace(self.task(of).ns),
                     _ => Open::OtherNamespace,
@@ -362,7 +376,9 @@ impl Kernel {
                 Ok(())
             }
             Command::BindNamespace { kind, of, at } => {
-                let ino = self.namespace_inode(kind, of.as_deref().unwrap_or(task));
+                let of = of.as_deref().unwrap_or(task);
+                self.may_look_at(task, of)?;
+                let ino = self.namespace_inode(kind, of);
                 let to = self.place(task, at)?;
                 let from = self.nsfs_path(kind, ino);
                 self.bind(task, from, to, false)

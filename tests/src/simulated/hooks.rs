@@ -11,6 +11,8 @@ use std::collections::HashSet;
 
 /// Namespaces that can be noted for a walk under the lock.
 const PENDING_MAX: usize = 16;
+/// Levels that are climbed to find the namespace that a leaving mount was in.
+const CLIMB_MAX: u32 = 16;
 
 /// One run of a program: what its records have in common.
 struct Walk {
@@ -19,13 +21,29 @@ struct Walk {
     ktime_ns: u64,
     /// `namespace_sem` is held: names first.
     is_locked: bool,
+    /// The namespace that a lost name is about; 0 for any.
+    lost_ns: u64,
     seen: HashSet<u64>,
 }
 
 impl Kernel {
     fn begin(&mut self, hook: Hook, flags: u32, is_locked: bool) -> Walk {
         self.hooks.clock += 1_000;
-        Walk { hook, flags, ktime_ns: self.hooks.clock, is_locked, seen: HashSet::new() }
+        let ktime_ns = self.hooks.clock;
+        Walk { hook, flags, ktime_ns, is_locked, lost_ns: 0, seen: HashSet::new() }
+    }
+
+    /// The namespace that a loss about a mount is about: one that leaves has none any more, but
+    /// one above it has.
+    fn lost_ns(&self, mnt: Mnt) -> u64 {
+        let mut at = mnt;
+        for _ in 0..CLIMB_MAX {
+            if let Some(ns) = self[at].mnt_ns {
+                return self[ns].address;
+            }
+            at = self[at].mnt_parent;
+        }
+        0
     }
 
     fn header(&self, walk: &Walk, kind: u16, flags: u32) -> records::Stamp {
@@ -51,6 +69,8 @@ impl Kernel {
         let is_full = self.hooks.roots.len() >= ROOTS_MAX as usize;
         if is_full || Faults::strikes(&mut self.hooks.faults.roots) {
             self.hooks.counted.roots_lost += 1;
+            let ns = self.lost_ns(mnt);
+            self.hooks.lost.insert(ns);
             return;
         }
         self.hooks.roots.push(Root { mnt, is_copy, is_single });
@@ -93,7 +113,7 @@ impl Kernel {
             let walk = self.begin(hook::GROUP_DEAD, flag::TRANSACTION, true);
             let stamp = self.header(&walk, kind::GROUP_DEAD, flag::TRANSACTION);
             let record = records::group(stamp, self, mnt);
-            self.hooks.put(record);
+            self.hooks.put(record, 0);
         }
     }
 
@@ -117,7 +137,7 @@ impl Kernel {
     fn tell_namespace(&mut self, ns: Ns, kind: u16, hook: Hook, flags: u32) {
         let walk = self.begin(hook, flags, true);
         let record = records::namespace(self.header(&walk, kind, flags), self, ns);
-        self.hooks.put(record);
+        self.hooks.put(record, 0);
     }
 
     /// The end of a hold of `namespace_sem`.
@@ -176,6 +196,8 @@ impl Kernel {
             subtree = 0;
             if Faults::strikes(&mut self.hooks.faults.cut) {
                 self.hooks.counted.walks_cut += 1;
+                let ns = self.lost_ns(root.mnt);
+                self.hooks.lost.insert(ns);
                 return;
             }
         }
@@ -184,6 +206,11 @@ impl Kernel {
     fn visit(&mut self, walk: &mut Walk, mnt: Mnt, flags: u32) {
         if !walk.is_locked {
             self.tell_mount(walk, mnt, flags);
+        }
+        if walk.is_locked
+            && let Some(ns) = self[mnt].mnt_ns
+        {
+            walk.lost_ns = self[ns].address;
         }
         let (sb, root) = (self[mnt].mnt_sb, self[mnt].mnt_root);
         self.tell_super(walk, sb, false);
@@ -213,7 +240,8 @@ impl Kernel {
             flags |= if is_so { bit } else { 0 };
         }
         let record = records::mount(self.header(walk, kind::MOUNT, flags), self, mnt);
-        self.hooks.put(record);
+        let ns = self.lost_ns(mnt);
+        self.hooks.put(record, ns);
     }
 
     fn tell_super(&mut self, walk: &mut Walk, sb: Sb, is_stale: bool) {
@@ -234,7 +262,7 @@ impl Kernel {
         let stale = if is_stale { flag::OPTIONS_STALE } else { 0 };
         let flags = walk.flags & (flag::TRANSACTION | flag::SCAN) | stale;
         let record = records::super_block(self.header(walk, kind::SUPER, flags), self, sb);
-        if self.hooks.put(record) {
+        if self.hooks.put(record, walk.lost_ns) {
             self.remember(address, fingerprint);
         }
     }
@@ -268,7 +296,7 @@ impl Kernel {
                 let flags = walk.flags & (flag::TRANSACTION | flag::SCAN);
                 let stamp = self.header(walk, kind::DENTRY, flags);
                 let record = records::dentry(stamp, self, at);
-                if self.hooks.put(record) && !self.remember(address, fingerprint) {
+                if self.hooks.put(record, walk.lost_ns) && !self.remember(address, fingerprint) {
                     self.hooks.counted.dentries_untracked += 1;
                     self.hooks.untracked = true;
                 }
@@ -284,12 +312,15 @@ impl Kernel {
         let walk = self.begin(hook, flags, true);
         let stamp = self.header(&walk, kind::COMMIT, flags);
         let record = records::commit(stamp, self.hooks.counted.records_lost);
-        self.hooks.put(record);
+        if !self.hooks.push(record) {
+            self.hooks.counted.commits_lost += 1;
+        }
     }
 
     pub(super) fn hook_remount(&mut self, mnt: Mnt) {
         if self[mnt].mnt_ns.is_some() && self.hooks.runs() {
             let mut walk = self.begin(hook::REMOUNT, 0, false);
+            walk.lost_ns = self.lost_ns(mnt);
             self.visit(&mut walk, mnt, 0);
             self.commit(hook::REMOUNT, 0);
         }
@@ -314,9 +345,12 @@ impl Kernel {
                 self.hooks.pending.push(ns);
             } else {
                 self.hooks.counted.walks_cut += 1;
+                let address = self[ns].address;
+                self.hooks.lost.insert(address);
             }
         }
         let mut walk = self.begin(hook, 0, false);
+        walk.lost_ns = self[ns].address;
         let root = Root { mnt: root, is_copy: false, is_single: false };
         self.walk_root(&mut walk, root);
         self.commit(hook, 0);
@@ -352,7 +386,10 @@ impl Kernel {
 
     /// `show_mountinfo` for our own read.
     pub(super) fn hook_scan(&mut self, mnt: Mnt) {
-        if self.hooks.runs() {
+        let skips = self.hooks.counted.recursion_misses;
+        let runs = self.hooks.runs();
+        self.hooks.counted.skips_in_scans += self.hooks.counted.recursion_misses - skips;
+        if runs {
             let mut walk = self.begin(hook::SCAN, flag::SCAN, true);
             self.visit(&mut walk, mnt, 0);
         }

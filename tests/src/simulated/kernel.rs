@@ -160,6 +160,16 @@ pub(super) enum Open {
     OtherNamespace,
 }
 
+impl Open {
+    /// The path that it is open on, if it is one.
+    pub(super) fn path(self) -> Option<Path> {
+        match self {
+            Self::Path { path, .. } => Some(path),
+            Self::Namespace(_) | Self::OtherNamespace => None,
+        }
+    }
+}
+
 /// A `struct file`, shared by the descriptors on it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct File {
@@ -187,7 +197,7 @@ pub(super) struct Numbers(BTreeSet<u32>);
 
 impl Numbers {
     pub(super) fn take(&mut self, from: u32) -> u32 {
-        let free = (from..).find(|number| !self.0.contains(number)).unwrap_or(u32::MAX);
+        let free = (from..=u32::MAX).find(|number| !self.0.contains(number)).unwrap_or(u32::MAX);
         self.0.insert(free);
         free
     }

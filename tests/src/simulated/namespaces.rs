@@ -103,7 +103,7 @@ impl Kernel {
         let Some(ns) = unused else { return false };
         self.emptied_ns = Some(ns);
         if let Some(root) = self[ns].root {
-            self.umount_tree(root, &Umount::default());
+            self.umount_tree(root, Umount::default());
         }
         self.namespace_unlock();
         true

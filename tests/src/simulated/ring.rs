@@ -2,7 +2,7 @@
 
 use super::kernel::{Mnt, Ns};
 use mountwatch_common::limits;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// Every slot of the kernel's ring has a header of eight bytes and is a multiple of them.
 const SLOT: usize = 8;
@@ -58,14 +58,23 @@ pub(crate) struct Counted {
     pub(crate) walks_cut: u64,
     /// Programs that the kernel skipped.
     pub(crate) recursion_misses: u64,
+    /// Programs that the kernel skipped during our own reads.
+    pub(crate) skips_in_scans: u64,
     /// Dentries that found no room in the table; no loss.
     pub(crate) dentries_untracked: u64,
+    /// Ends of changes that found no room; no loss.
+    pub(crate) commits_lost: u64,
 }
 
 impl Counted {
+    /// Losses whose namespaces were noted.
+    pub(crate) fn placed(&self) -> u64 {
+        self.records_lost + self.roots_lost + self.walks_cut
+    }
+
     /// The sum of everything that means that a record is missing.
     pub(crate) fn losses(&self) -> u64 {
-        self.records_lost + self.roots_lost + self.walks_cut + self.recursion_misses
+        self.placed() + self.recursion_misses
     }
 }
 
@@ -129,6 +138,8 @@ pub(crate) struct Hooks {
     pub(super) told: HashMap<u64, Fingerprint>,
     /// The table was full once.
     pub(super) untracked: bool,
+    /// `LOST`: addresses of the namespaces that something was lost of; 0 for any.
+    pub(super) lost: BTreeSet<u64>,
     pub(super) roots: Vec<Root>,
     pub(super) dirty: bool,
     /// Namespaces that were walked without the lock.
@@ -146,19 +157,30 @@ impl Hooks {
         }
     }
 
-    /// Puts a record on the ring. `false`: it was lost.
-    pub(super) fn put(&mut self, mut record: Vec<u8>) -> bool {
+    /// Puts a record on the ring. `false`: it found no room.
+    pub(super) fn push(&mut self, mut record: Vec<u8>) -> bool {
         if Faults::strikes(&mut self.faults.silent) {
             return true;
         }
         if Faults::strikes(&mut self.faults.garbage) {
             record.truncate(20);
         }
-        if Faults::strikes(&mut self.faults.full) || !self.ring.push(record) {
+        !Faults::strikes(&mut self.faults.full) && self.ring.push(record)
+    }
+
+    /// The same for a record about a namespace (0: about any), whose loss is counted.
+    pub(super) fn put(&mut self, record: Vec<u8>, ns: u64) -> bool {
+        let has_room = self.push(record);
+        if !has_room {
+            self.lost.insert(ns);
             self.counted.records_lost += 1;
-            return false;
         }
-        true
+        has_room
+    }
+
+    /// The namespaces of what was lost, once.
+    pub(crate) fn take_places(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.lost).into_iter().collect()
     }
 
     /// Whether a program runs now.

@@ -31,7 +31,7 @@ impl Kernel {
         self[mnt].mnt_flags & MNT_LOCKED != 0
     }
 
-    pub(super) fn umount_tree(&mut self, root: Mnt, how: &Umount) {
+    pub(super) fn umount_tree(&mut self, root: Mnt, how: Umount) {
         if how.propagate {
             self.propagate_mount_unlock(root);
         }
@@ -281,7 +281,7 @@ impl Kernel {
             return Err(Errno::BUSY);
         }
         let how = Umount { sync: !flags.lazy, propagate: true, connected: false };
-        self.umount_tree(mnt, &how);
+        self.umount_tree(mnt, how);
         Ok(())
     }
 
@@ -294,7 +294,7 @@ impl Kernel {
             if self.is_leaving(mnt) {
                 self.umount_mnt(mnt);
             } else {
-                self.umount_tree(mnt, &Umount { connected: true, ..Umount::default() });
+                self.umount_tree(mnt, Umount { connected: true, ..Umount::default() });
             }
         }
         self.namespace_unlock();

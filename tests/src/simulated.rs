@@ -16,7 +16,7 @@
 //! | `show`, `read` | the kernel's own mountinfo: the oracle; what a reader asks |
 //! | `hooks`, `records`, `ring` | the eBPF side, its bytes, its ring, and the faults |
 //! | `driver` | what `agent/writer.rs` does |
-//! | `audit`, `world` | claims of a snapshot against the kernel; scenarios |
+//! | `audit`, `history`, `world` | claims of a snapshot against the kernel, now and then; scenarios |
 //! | `generate`, `fuzz`, `shrink` | random programs, made small when they fail |
 //! | `compare` | the model against the real kernel |
 
@@ -30,6 +30,7 @@ mod driver;
 mod execute;
 mod fuzz;
 mod generate;
+mod history;
 mod hooks;
 mod kernel;
 mod lookup;

@@ -2,6 +2,7 @@
 //! what the core asks for. The core is the real one: `decode`, `State::apply`, `State::publish`.
 
 use super::audit;
+use super::history::History;
 use super::kernel::{FileKey, Kernel, Ns};
 use mountwatch::model::{Event, NamespaceInode, NamespaceKey};
 use mountwatch::state::{Need, Retired, Snapshot, State};
@@ -181,8 +182,33 @@ impl Driver {
 
     /// Takes everything from the ring.
     fn drain(&mut self, kernel: &mut Kernel) {
+        let waiting = kernel.hooks.ring.len();
+        self.take(kernel, waiting);
+    }
+
+    /// Takes some of what waits, and publishes if it can: a reader of a ring that others fill.
+    pub(crate) fn step_partly(
+        &mut self,
+        kernel: &mut Kernel,
+        records: usize,
+        history: &mut History,
+    ) {
+        self.take(kernel, records);
+        self.look_up(kernel);
+        let Some(published) = self.state.publish() else { return };
+        let audited = history.publication(&published.snapshot, kernel.hooks.ring.popped());
+        self.latest = Some(published.snapshot);
+        self.audited.0 += 1;
+        self.audited.1 += audited.complete;
+        self.found.extend(audited.found);
+        self.found.extend(self.state.violations());
+    }
+
+    /// Takes at most so many records, and notices what was lost until now.
+    fn take(&mut self, kernel: &mut Kernel, records: usize) {
         let mut events = Vec::new();
-        while let Some(bytes) = kernel.hooks.ring.pop() {
+        for _ in 0..records {
+            let Some(bytes) = kernel.hooks.ring.pop() else { break };
             match record::decode(&bytes) {
                 Ok(Record::Event(event)) => events.push(event),
                 Ok(Record::Call(_)) => {}

@@ -19,6 +19,8 @@ pub(crate) enum Happening {
     Line(String),
     /// The writer takes what is there.
     Step,
+    /// The writer takes so many records and no more.
+    Part(usize),
     /// The writer scans everything, and so many of the next lines run between the lines of it.
     Race(usize),
     /// Something goes wrong from now on.
@@ -47,6 +49,7 @@ impl fmt::Display for Happening {
         match self {
             Self::Line(line) => f.write_str(line),
             Self::Step => f.write_str("# the writer takes what is there"),
+            Self::Part(records) => write!(f, "# the writer takes {records} records"),
             Self::Race(lines) => write!(f, "# a scan of everything, the next {lines} lines in it"),
             Self::Fault(fault) => write!(f, "# fault: {fault:?}"),
         }
@@ -105,7 +108,8 @@ fn around(random: &mut Random, flavour: Flavour) -> Vec<Happening> {
     }
     match random.below(8) {
         0 => found.push(Happening::Race(count(random, 8) as usize)),
-        1..=4 => found.push(Happening::Step),
+        1..=3 => found.push(Happening::Step),
+        4 | 5 => found.push(Happening::Part(count(random, 12) as usize)),
         _ => {}
     }
     found

@@ -12,13 +12,20 @@ const SLOT: usize = 8;
 pub(crate) struct Ring {
     records: VecDeque<Vec<u8>>,
     bytes: usize,
+    /// Records so far.
+    pushed: u64,
     /// Room for so many bytes.
     pub(crate) capacity: usize,
 }
 
 impl Default for Ring {
     fn default() -> Self {
-        Self { records: VecDeque::new(), bytes: 0, capacity: limits::RING_BYTES as usize }
+        Self {
+            records: VecDeque::new(),
+            bytes: 0,
+            pushed: 0,
+            capacity: limits::RING_BYTES as usize,
+        }
     }
 }
 
@@ -30,6 +37,7 @@ impl Ring {
             return false;
         }
         self.bytes += room;
+        self.pushed += 1;
         self.records.push_back(record);
         true
     }
@@ -39,6 +47,16 @@ impl Ring {
         let record = self.records.pop_front()?;
         self.bytes -= record.len().next_multiple_of(SLOT) + SLOT;
         Some(record)
+    }
+
+    /// Records that were put on it so far.
+    pub(crate) fn pushed(&self) -> u64 {
+        self.pushed
+    }
+
+    /// Records that were taken so far.
+    pub(crate) fn popped(&self) -> u64 {
+        self.pushed - self.records.len() as u64
     }
 
     /// Records that wait.

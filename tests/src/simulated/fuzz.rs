@@ -174,25 +174,33 @@ impl Run {
         }
     }
 
-    /// Lines between the lines of a scan of everything.
+    /// Lines, and faults, between the lines of a scan of everything.
     fn race(&mut self, happenings: &[Happening]) {
         self.file.push(format!("# during a scan, the next {} lines:", happenings.len()));
-        let mut lines = happenings.iter().filter_map(|happening| match happening {
-            Happening::Line(line) => Some(line.clone()),
-            _ => None,
-        });
+        let mut lines = happenings.iter();
         let mut notes = Vec::new();
         let World { kernel, driver } = &mut self.world;
-        driver.rescan(kernel, &mut |kernel| {
-            if let Some(line) = lines.next() {
-                let ended = act(kernel, &line);
-                notes.push((line, ended));
+        let mut next = |kernel: &mut Kernel| {
+            for happening in lines.by_ref() {
+                match happening {
+                    Happening::Line(line) => {
+                        notes.push((line.clone(), act(kernel, line)));
+                        return true;
+                    }
+                    Happening::Fault(fault) => {
+                        self.has_faults = true;
+                        notes.push((happening.to_string(), Some(Ended::Done)));
+                        go_wrong(kernel, *fault);
+                    }
+                    _ => {}
+                }
             }
+            false
+        };
+        driver.rescan(kernel, &mut |kernel| {
+            next(kernel);
         });
-        for line in lines {
-            let ended = act(kernel, &line);
-            notes.push((line, ended));
-        }
+        while next(kernel) {}
         driver.step(kernel);
         for (line, ended) in notes {
             self.note(&line, ended.as_ref());
@@ -203,14 +211,9 @@ impl Run {
     fn fault(&mut self, fault: Fault) {
         self.has_faults = true;
         self.file.push(Happening::Fault(fault).to_string());
-        let faults = &mut self.world.kernel.hooks.faults;
         match fault {
-            Fault::Full(count) => faults.full += count,
-            Fault::Garbage(count) => faults.garbage += count,
-            Fault::Skipped(count) => faults.skipped += count,
-            Fault::Cut(count) => faults.cut += count,
-            Fault::Roots(count) => faults.roots += count,
             Fault::Panic(count) => self.world.driver.panic_in = Some(count.into()),
+            fault => go_wrong(&mut self.world.kernel, fault),
         }
     }
 
@@ -261,6 +264,19 @@ impl Run {
         if left != 1 {
             self.fail(vec![format!("{left} namespaces after the end of all tasks but the host's")]);
         }
+    }
+}
+
+/// Puts a fault of the kernel side in.
+fn go_wrong(kernel: &mut Kernel, fault: Fault) {
+    let faults = &mut kernel.hooks.faults;
+    match fault {
+        Fault::Full(count) => faults.full += count,
+        Fault::Garbage(count) => faults.garbage += count,
+        Fault::Skipped(count) => faults.skipped += count,
+        Fault::Cut(count) => faults.cut += count,
+        Fault::Roots(count) => faults.roots += count,
+        Fault::Panic(_) => {}
     }
 }
 
@@ -331,9 +347,11 @@ mod tests {
             vec![Happening::Fault(Fault::Panic(1)), line("mount tmpfs /s/d0"), Happening::Step],
             // A scan in the epoch of the loss did not repeat the name that was lost.
             vec![
-                Happening::Fault(Fault::Garbage(4)),
-                Happening::Race(1),
                 line("mount tmpfs /p/d2/d1"),
+                Happening::Step,
+                Happening::Race(2),
+                Happening::Fault(Fault::Garbage(1)),
+                line("rename /p/d2 /p/renamed"),
             ],
             // A super block that one walk told for two namespaces was lost for the first one only.
             vec![

@@ -71,6 +71,17 @@ pub(crate) enum Flavour {
 pub(crate) fn program(seed: u64, flavour: Flavour) -> Vec<Happening> {
     let mut random = Random::new(seed);
     let mut happenings = Vec::new();
+    // More places than the preparation makes, so that less is refused.
+    for root in ["/s", "/p"] {
+        for first in 0..5 {
+            for second in 0..5 {
+                if random.below(2) == 0 {
+                    let line = format!("mkdir -p {root}/d{first}/d{second}");
+                    happenings.push(Happening::Line(line));
+                }
+            }
+        }
+    }
     for (index, how) in ["peer", "slave", "private"].into_iter().enumerate() {
         if random.below(3) > 0 {
             happenings.push(Happening::Line(format!("ns {} {how}", TASKS[index])));
@@ -125,8 +136,8 @@ fn task_operation(random: &mut Random, flavour: Flavour) -> Vec<String> {
     let new = random.pick(&TASKS);
     let how = random.pick(&["peer", "slave", "private", "user"]);
     let place = program::place(random);
-    // What a namespace of another age allows, and which root a container has, differs on machines.
-    let kinds = if flavour == Flavour::Real { 4 } else { 9 };
+    // A real task with another root directory would be at work on the machine's own files.
+    let kinds = if flavour == Flavour::Real { 6 } else { 9 };
     match random.below(kinds) {
         0 | 1 => vec![format!("ns {new} of {task} {how}")],
         2 => vec![format!("exit {new}")],

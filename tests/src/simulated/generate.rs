@@ -10,7 +10,7 @@ pub(crate) const GENERATION: kernel::Kernel = kernel::Kernel { major: 7, minor: 
 /// Tasks that a program starts, besides `main`.
 const TASKS: [&str; 6] = ["A", "B", "C", "D", "E", "F"];
 /// Operations of one program.
-const OPERATIONS: u64 = 60;
+const OPERATIONS: u64 = 120;
 
 /// One thing that happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +90,8 @@ pub(crate) fn program(seed: u64, flavour: Flavour) -> Vec<Happening> {
     for _ in 0..OPERATIONS {
         let lines = if random.below(8) == 0 {
             task_operation(&mut random, flavour)
+        } else if random.below(16) == 0 {
+            chain(&mut random)
         } else {
             let task = task(&mut random);
             let lines = program::operation(&mut random, GENERATION, "hooks", true);
@@ -128,6 +130,18 @@ fn around(random: &mut Random, flavour: Flavour) -> Vec<Happening> {
 
 fn task(random: &mut Random) -> &'static str {
     if random.below(3) == 0 { MAIN } else { random.pick(&TASKS) }
+}
+
+/// A mount becomes the master of a group of its own copies: chance alone rarely makes chains.
+fn chain(random: &mut Random) -> Vec<String> {
+    let task = task(random);
+    let (from, to) = (program::place(random), program::place(random));
+    vec![
+        format!("{task}: make shared {from}"),
+        format!("{task}: bind {from} {to}"),
+        format!("{task}: make slave {to}"),
+        format!("{task}: make shared {to}"),
+    ]
 }
 
 /// Lines about tasks, namespaces and root directories.

@@ -259,11 +259,12 @@ impl Driver {
 
     /// Options as statmount(2) tells them.
     fn look_up(&mut self, kernel: &Kernel) {
-        for (key, mount) in self.state.take_wanted_options() {
-            let unique = self.state.tables().mount(mount).and_then(|mount| mount.unique_id);
+        for asked in self.state.take_wanted_options() {
+            let unique = asked.mount.unique_id;
             if let Some(options) = unique.and_then(|id| kernel.statmount_options(id.0)) {
-                self.state.set_options(key, options.into());
+                self.state.set_options(asked.key, options.into());
             }
+            self.state.options_untold(&asked);
         }
     }
 }

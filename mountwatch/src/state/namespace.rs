@@ -22,7 +22,9 @@ impl State {
         }
         // Told under the lock, a walk from its root follows in the same transaction. Else its
         // mounts were told before, in which case it is known, or they were lost.
-        let coverage = self.coverage_of_new(origin.in_transaction);
+        // What is lost may be of it, even if the loss was noticed first.
+        let is_whole = origin.in_transaction && !self.is_unscanned();
+        let coverage = self.coverage_of_new(is_whole);
         self.tables.put_namespace(Namespace {
             key: event.key,
             inode: event.inode,
@@ -31,7 +33,7 @@ impl State {
             coverage,
             mounts: rpds::RedBlackTreeMapSync::new_sync(),
         });
-        if !origin.in_transaction && !origin.scan {
+        if !is_whole && !origin.scan {
             self.needs.push(Need::Scan(event.inode));
         }
         self.touch_namespace(origin, event.key, event.inode, true);

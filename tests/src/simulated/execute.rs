@@ -136,6 +136,8 @@ impl Kernel {
 
     fn call(&mut self, task: &str, command: &Command) -> Done {
         match command {
+            // The same calls by another entry.
+            Command::Compat(command) => self.call(task, command),
             Command::Mount { .. }
             | Command::Remount { .. }
             | Command::FsPick { .. }

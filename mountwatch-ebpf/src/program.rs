@@ -3,13 +3,14 @@
 //!
 //! * A *trampoline* (fentry, fexit) is the cheapest. A preemptible kernel skips it when it was
 //!   preempted inside itself on that CPU. Under `namespace_sem` that cannot happen.
-//! * So a hook without that lock has a *spare* there: a second program on the same function. The
-//!   first one leaves a mark for its thread; the spare that finds none does the work. What was
-//!   skipped is counted by the kernel, what was made good here (`skips_spared`), and only the
-//!   difference is a loss.
-//! * A *probe* (kprobe, kretprobe) is for functions that BTF does not describe, and for kernels
-//!   without trampolines. It is not preempted. What a function was called with is not there any
-//!   more when it returns, so a second probe keeps it from its entry.
+//! * A *probe* (kprobe, kretprobe) is never preempted, but costs more, and a kretprobe has a limit
+//!   of callers that sleep in its function. It is also for functions that BTF does not describe,
+//!   and for kernels without trampolines. What a function was called with is not there any more
+//!   when it returns, so a second probe keeps it from its entry.
+//! * So a hook without that lock has both there, one as the *spare* of the other. At an entry the
+//!   kernel runs the probe first, at a return last. The first one leaves a mark for its thread; the
+//!   spare that finds none does the work. What was skipped is counted by the kernel, what was made
+//!   good here (`skips_spared`), and only the difference is a loss.
 
 use aya_ebpf::{EbpfContext, helpers::bpf_get_current_pid_tgid, macros::map, maps::HashMap};
 use mountwatch_common::{counter, hook::Hook, limits};
@@ -121,9 +122,9 @@ pub fn kept_arguments(hook: Hook) -> Option<Arguments> {
     Some(arguments)
 }
 
-/// Programs at the entry of a function: `fentry`, kprobe, and with `spare` a second fentry.
+/// Programs at the entry of a function: fentry and kprobe, with `spare` a fentry behind the kprobe.
 macro_rules! at_entry {
-    ($hook:path, $body:path, $count:literal: $name:ident, $probe:ident) => {
+    ($hook:path, $body:path, $count:literal: $name:ident, $probe:ident $(, spare $spare:ident)?) => {
         #[aya_ebpf::macros::fentry]
         pub fn $name(context: aya_ebpf::programs::FEntryContext) -> i32 {
             $body(&context, $crate::program::arguments(&context, $count), $crate::program::FIRST);
@@ -131,40 +132,33 @@ macro_rules! at_entry {
         }
         #[aya_ebpf::macros::kprobe]
         pub fn $probe(context: aya_ebpf::programs::ProbeContext) -> u32 {
+            $crate::program::at_entry!(@mark $hook $(, $spare)?);
             let arguments = $crate::program::probe_arguments(&context, $count);
             $body(&context, arguments, $crate::program::FIRST);
             0
         }
-    };
-    ($hook:path, $body:path, $count:literal: $name:ident, $probe:ident, spare $spare:ident) => {
-        #[aya_ebpf::macros::fentry]
-        pub fn $name(context: aya_ebpf::programs::FEntryContext) -> i32 {
-            $crate::program::mark_done($hook);
-            $body(&context, $crate::program::arguments(&context, $count), $crate::program::FIRST);
-            0
-        }
-        #[aya_ebpf::macros::fentry]
-        pub fn $spare(context: aya_ebpf::programs::FEntryContext) -> i32 {
-            if $crate::program::is_left($hook, true) {
-                let arguments = $crate::program::arguments(&context, $count);
-                $body(&context, arguments, $crate::program::SPARE);
+        $(
+            #[aya_ebpf::macros::fentry]
+            pub fn $spare(context: aya_ebpf::programs::FEntryContext) -> i32 {
+                if $crate::program::is_left($hook, true) {
+                    let arguments = $crate::program::arguments(&context, $count);
+                    $body(&context, arguments, $crate::program::SPARE);
+                }
+                0
             }
-            0
-        }
-        #[aya_ebpf::macros::kprobe]
-        pub fn $probe(context: aya_ebpf::programs::ProbeContext) -> u32 {
-            let arguments = $crate::program::probe_arguments(&context, $count);
-            $body(&context, arguments, $crate::program::FIRST);
-            0
-        }
+        )?
     };
+    (@mark $hook:path) => {};
+    (@mark $hook:path, $spare:ident) => { $crate::program::mark_done($hook); };
 }
 pub(crate) use at_entry;
 
 /// Programs at the return of a function: fexit and kretprobe, with `called` a kprobe that keeps the
-/// arguments, and with `spare` a second fexit. `result`: the index of the result among the words of
+/// arguments, and with `spare` a kretprobe behind the fexit. `result`: the index of the result among the words of
 /// the trampoline's context.
 macro_rules! at_return {
+    (@kept $hook:path) => { Some([0; 3]) };
+    (@kept $hook:path, $called:ident) => { $crate::program::kept_arguments($hook) };
     // A body that looks at no argument needs none kept.
     (@probes $hook:path, $body:path, $count:literal, $probe:ident) => {
         #[aya_ebpf::macros::kretprobe]
@@ -211,11 +205,13 @@ macro_rules! at_return {
             $body(&context, arguments, result, $crate::program::FIRST);
             0
         }
-        #[aya_ebpf::macros::fexit]
-        pub fn $spare(context: aya_ebpf::programs::FExitContext) -> i32 {
-            if $crate::program::is_left($hook, true) {
-                let arguments = $crate::program::arguments(&context, $count);
-                let result = $crate::read::argument(&context, $result);
+        #[aya_ebpf::macros::kretprobe]
+        pub fn $spare(context: aya_ebpf::programs::RetProbeContext) -> u32 {
+            let arguments = $crate::program::at_return!(@kept $hook $(, $called)?);
+            if let Some(arguments) = arguments
+                && $crate::program::is_left($hook, true)
+            {
+                let result = $crate::program::probe_result(&context);
                 $body(&context, arguments, result, $crate::program::SPARE);
             }
             0

@@ -49,7 +49,7 @@ impl Kind {
 pub struct Candidate {
     /// Name of the trampoline's program in the object.
     pub program: &'static str,
-    /// Name of the second one, for rows with [`Skipped::Spared`] and the like.
+    /// Name of the spare, for rows with [`Skipped::Spared`] and the like.
     pub spare: &'static str,
     /// Name of the probe's program.
     pub probe: &'static str,
@@ -69,9 +69,10 @@ pub struct Candidate {
 pub enum Skipped {
     /// It runs under a lock that lets no other task get there meanwhile.
     Locked,
-    /// A spare does the work and counts it; what remains is a loss.
+    /// A spare of the other kind, trampoline or probe, does the work and counts it; what remains is
+    /// a loss.
     Spared,
-    /// A spare does the work but does not count it, since most runs concern nobody and leave no
+    /// A second trampoline does the work but does not count it, since most runs concern nobody and leave no
     /// mark: a spare that was skipped too is a loss.
     Watched,
     /// As before, while a scan runs.

@@ -215,7 +215,7 @@ fn open(
     unused: &[&'static str],
 ) -> Result<Ebpf, LoadError> {
     let spans = layout::spans(&features.offsets)?;
-    let spares = u32::from(features.is_preemptible);
+    let spares = u32::from(features.is_preemptible && !config.wishes.no_fentry);
     let kernel_log = u32::from(config.kernel_log);
     let ring_bytes = config.ring_bytes.clamp(limits::RING_BYTES_MIN, 1 << 30).next_power_of_two();
     let mut loader = EbpfLoader::new();

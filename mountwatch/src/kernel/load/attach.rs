@@ -35,7 +35,7 @@ pub(super) fn attach_all(
     let (mut attached, mut blind) = (Vec::new(), Vec::new());
     for step in &plan.steps {
         if let (true, Some(way)) = (step.is_mute, step.ways.first()) {
-            attached.push(done(step, *way, None));
+            attached.push(mute(step, *way));
             continue;
         }
         match attach_step(ebpf, btf, step) {
@@ -66,8 +66,10 @@ pub(super) fn attach_step(
 ) -> Result<Attached, Box<(Way, ProgramError)>> {
     let mut refusal = None;
     for &way in &step.ways {
-        match attach(ebpf, btf, way, step.with_spare) {
-            Ok(spare) => return Ok(done(step, way, spare)),
+        match attach(ebpf, btf, way, step) {
+            Ok((program, kind, spare)) => {
+                return Ok(Attached { program, kind, spare, ..mute(step, way) });
+            }
             // The first one is the one to mend.
             Err(error) => refusal = refusal.or(Some((way, error))),
         }
@@ -78,48 +80,74 @@ pub(super) fn attach_step(
     }
 }
 
-fn done(step: &Step, way: Way, spare: Option<&'static str>) -> Attached {
+fn mute(step: &Step, way: Way) -> Attached {
     Attached {
         hook: step.hook,
         program: way.program(),
         function: way.candidate.function,
         kind: way.kind,
         skipped: step.skipped,
-        spare,
+        spare: None,
     }
 }
 
-/// Attaches everything that one way needs, in the order in which nothing is missed. The spare's
-/// name.
-fn attach(
-    ebpf: &mut Ebpf,
-    btf: &aya::Btf,
-    way: Way,
-    with_spare: bool,
-) -> Result<Option<&'static str>, ProgramError> {
+/// Attaches everything that one way needs, in the order in which nothing is missed. The program
+/// that does the work, its kind, and its spare.
+fn attach(ebpf: &mut Ebpf, btf: &aya::Btf, way: Way, step: &Step) -> Result<Done, ProgramError> {
     let Way { candidate, kind } = way;
     let Candidate { program, spare, probe, called, function, .. } = candidate;
-    match kind {
-        Kind::Fentry | Kind::Fexit => {
+    let alone = (way.program(), kind, None);
+    match (kind, step.with_spare, step.skipped) {
+        (Kind::Fentry, true, Skipped::Spared) => with_probe_first(ebpf, btf, candidate),
+        (Kind::Fexit, true, Skipped::Spared) => {
+            let has_spare = put_kretprobe(ebpf, spare, called, function).is_ok();
+            put_trampoline(ebpf, btf, program, function)?;
+            Ok((program, kind, has_spare.then_some(spare)))
+        }
+        (Kind::Fentry | Kind::Fexit, true, _) => {
             // The kernel runs the last one attached first, and the spare has to come after it.
-            if with_spare {
-                put_trampoline(ebpf, btf, spare, function)?;
-            }
-            let result = put_trampoline(ebpf, btf, program, function);
-            if result.is_err() && with_spare {
-                take_off(ebpf, spare);
-            }
-            return result.map(|()| with_spare.then_some(spare));
+            put_trampoline(ebpf, btf, spare, function)?;
+            put_trampoline(ebpf, btf, program, function).inspect_err(|_| take_off(ebpf, spare))?;
+            Ok((program, kind, Some(spare)))
         }
-        Kind::Kprobe => put_probe(ebpf, probe, function)?,
-        Kind::Kretprobe => {
-            if let Some(called) = called {
-                put_probe(ebpf, called, function)?;
-            }
-            put_probe(ebpf, probe, function)?;
+        (Kind::Fentry | Kind::Fexit, false, _) => {
+            put_trampoline(ebpf, btf, program, function).map(|()| alone)
         }
+        (Kind::Kprobe, ..) => put_probe(ebpf, probe, function).map(|()| alone),
+        (Kind::Kretprobe, ..) => put_kretprobe(ebpf, probe, called, function).map(|()| alone),
     }
-    Ok(None)
+}
+
+/// A program, its kind, and its spare.
+type Done = (&'static str, Kind, Option<&'static str>);
+
+/// At an entry a probe comes before a trampoline, so the trampoline is the spare. Where there is no
+/// probe it does the work.
+fn with_probe_first(
+    ebpf: &mut Ebpf,
+    btf: &aya::Btf,
+    candidate: Candidate,
+) -> Result<Done, ProgramError> {
+    let Candidate { program, spare, probe, function, .. } = candidate;
+    put_trampoline(ebpf, btf, spare, function)?;
+    if put_probe(ebpf, probe, function).is_ok() {
+        return Ok((probe, Kind::Kprobe, Some(spare)));
+    }
+    take_off(ebpf, spare);
+    put_trampoline(ebpf, btf, program, function)?;
+    Ok((program, Kind::Fentry, None))
+}
+
+fn put_kretprobe(
+    ebpf: &mut Ebpf,
+    probe: &str,
+    called: Option<&str>,
+    function: &str,
+) -> Result<(), ProgramError> {
+    if let Some(called) = called {
+        put_probe(ebpf, called, function)?;
+    }
+    put_probe(ebpf, probe, function)
 }
 
 fn put_trampoline(

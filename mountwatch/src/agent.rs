@@ -13,6 +13,7 @@ mod status;
 mod writer;
 
 pub use handle::{Lagged, Subscription, Tracker, TrackerError, ViewError};
+pub(crate) use options::LOOK_EVERY;
 pub use selftest::SelfTest;
 pub use source::StartError;
 pub use status::Status;

@@ -10,6 +10,8 @@ mod dentry;
 mod group;
 mod namespace;
 #[cfg(test)]
+mod options_tests;
+#[cfg(test)]
 mod properties;
 mod publish;
 mod retire;
@@ -90,6 +92,8 @@ pub struct State {
     counters: Counters,
     /// What the back end cannot see, in sentences.
     blind: Vec<String>,
+    /// What it cannot see of file systems that are mounted, or were once.
+    partly_seen: Vec<&'static str>,
     /// The first seed is over: from now on changes are told.
     seeded: bool,
     /// Everything is reread from time to time (back end `poll`).

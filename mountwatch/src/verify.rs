@@ -3,7 +3,7 @@
 //! [`differences`] is pure. [`compare`] reads every namespace's mountinfo from inside the namespace
 //! while the tracker goes on; a namespace that changes meanwhile is read again.
 
-use crate::agent::{Tracker, TrackerError};
+use crate::agent::{LOOK_EVERY, Tracker, TrackerError};
 use crate::kernel::namespaces::{self, NamespacesError};
 use crate::kernel::scan::Scanner;
 use crate::model::{MountId, NamespaceInode};
@@ -226,6 +226,7 @@ fn compare_one(
 ) -> Result<(), VerifyError> {
     let inode = namespace.inode;
     let mut before = text_of(&*tracker.now()?, inode);
+    let mut has_waited = false;
     for _ in 0..READS_MAX {
         let Ok(fd) = namespace.fd.try_clone() else { break };
         let kernel = match read(scanner, fd) {
@@ -240,6 +241,16 @@ fn compare_one(
         let differences = differences(&index, &kernel, is_ordered(&snapshot, inode));
         // Equal to what the kernel says is right, whatever happened meanwhile; else it counts only
         // if nothing happened meanwhile.
+        let is_soon = |found: &Difference| {
+            changes_by_itself(&snapshot, found) && !is_late(&snapshot, inode, found)
+        };
+        if !has_waited && differences.iter().any(is_soon) {
+            // It is looked at from time to time.
+            std::thread::sleep(LOOK_EVERY * 2);
+            has_waited = true;
+            before = index;
+            continue;
+        }
         if differences.is_empty() || index == before {
             let mounts = lines(&kernel).count();
             let task = namespace.task;
@@ -270,12 +281,17 @@ fn text_of(snapshot: &Snapshot, inode: NamespaceInode) -> Vec<u8> {
 /// Whether a difference is one of a file system that changed by itself, on a kernel where that is
 /// seen late: one without IDs of namespaces, which came with the options of statmount(2).
 fn is_late(snapshot: &Snapshot, inode: NamespaceInode, difference: &Difference) -> bool {
-    let Difference::Field { id, field: "super options", .. } = difference else { return false };
     snapshot.namespace_by_inode(inode).is_some_and(|namespace| namespace.id.is_none())
-        && snapshot
-            .mount_by_id(MountId(*id))
-            .and_then(|mount| snapshot.super_block(mount.super_block))
-            .is_some_and(|known| known.changes_by_itself())
+        && changes_by_itself(snapshot, difference)
+}
+
+/// Whether a difference is one of a file system that may have changed by itself.
+fn changes_by_itself(snapshot: &Snapshot, difference: &Difference) -> bool {
+    let Difference::Field { id, field: "super options", .. } = difference else { return false };
+    snapshot
+        .mount_by_id(MountId(*id))
+        .and_then(|mount| snapshot.super_block(mount.super_block))
+        .is_some_and(|known| known.changes_by_itself())
 }
 
 /// The index keeps the kernel's order where mounts have unique IDs.

@@ -90,6 +90,9 @@ impl From<&Status> for Counts {
     }
 }
 
+/// Until what a file system changed by itself has been looked at.
+const SELF_CHANGE_DELAY: Duration = Duration::from_millis(600);
+
 /// What was compared so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Compared {
@@ -175,7 +178,7 @@ impl Oracle {
 
     fn compare(&self, view: &View) -> Vec<String> {
         let start = Instant::now();
-        let mut is_late = false;
+        let (mut is_late, mut has_waited) = (false, false);
         for _ in 0..TRIES_MAX {
             let Some(kernel) = view.read() else { return Vec::new() };
             let differences = match self.tracker.now() {
@@ -197,7 +200,15 @@ impl Oracle {
                 return Vec::new();
             }
             if self.is_late(&kernel, view) {
-                return self.compare_after_scan(view);
+                if !self.kernel.is_at_least((6, 11)) {
+                    return self.compare_after_scan(view);
+                }
+                // The tracker looks at such file systems a few times in a second.
+                if !has_waited {
+                    has_waited = true;
+                    thread::sleep(SELF_CHANGE_DELAY);
+                    continue;
+                }
             }
             match view.read() {
                 None => return Vec::new(),
@@ -213,8 +224,8 @@ impl Oracle {
         vec!["the kernel's file does not stand still".to_owned()]
     }
 
-    /// Whether nothing differs but what file systems changed by themselves, on a kernel where that
-    /// is seen only by reading everything (before 6.11).
+    /// Whether nothing differs but what file systems changed by themselves. Before 6.11 that is seen
+    /// only by reading everything.
     fn is_late(&self, kernel: &[u8], view: &View) -> bool {
         let Ok(snapshot) = self.tracker.now() else { return false };
         let Ok(index) = view.render(&self.tracker, &snapshot) else { return false };
@@ -225,8 +236,7 @@ impl Oracle {
                 .is_some_and(|known| known.changes_by_itself())
         };
         let without = |file: &[u8]| mountinfo::without_super_options(file, &changes);
-        !self.kernel.is_at_least((6, 11))
-            && mountinfo::differences(&without(&index), &without(kernel), false).is_empty()
+        mountinfo::differences(&without(&index), &without(kernel), false).is_empty()
     }
 
     /// A scan of everything has to make good what is late.

@@ -48,12 +48,20 @@ pub(super) fn look_up(writer: &mut Writer) {
 /// mount cannot be looked at: a read of everything is too much for each question.
 const READ_EVERY: Duration = Duration::from_secs(10);
 
-/// Looks at what file systems change by themselves ([`SuperBlock::changes_by_itself`]): always where
+/// How often, at the most, single mounts are looked at for that. Each look takes `namespace_sem` for
+/// a moment, which no question does.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Looks at what file systems change by themselves ([`SuperBlock::changes_by_itself`]): soon where
 /// the kernel has statmount(2) with options, now and then elsewhere.
 ///
 /// [`SuperBlock::changes_by_itself`]: crate::model::SuperBlock::changes_by_itself
 pub(super) fn refresh(writer: &mut Writer) {
     let (state, numbers) = writer.parts();
+    if numbers.looked_at.is_some_and(|last| last.elapsed() < LOOK_EVERY) {
+        return;
+    }
+    numbers.looked_at = Some(Instant::now());
     let is_time = numbers.read_at.get_or_insert_with(Instant::now).elapsed() >= READ_EVERY;
     for (key, mount) in state.self_changing() {
         let Some(namespace) = state.tables().namespace(mount.namespace) else { continue };

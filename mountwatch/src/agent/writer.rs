@@ -68,6 +68,8 @@ pub(super) struct Numbers {
     pub(super) lag_us_max: u64,
     /// When a mountinfo was read for what file systems change by themselves.
     pub(super) read_at: Option<std::time::Instant>,
+    /// When single mounts were looked at last for what file systems change by themselves.
+    pub(super) looked_at: Option<std::time::Instant>,
     /// A look at one mount gave its options once, so this kernel gives them.
     pub(super) can_look: bool,
 }

@@ -48,7 +48,22 @@ pub struct SuperBlock {
 const CHANGE_BY_THEMSELVES: [&[u8]; 7] =
     [b"autofs", b"btrfs", b"nfs", b"nfs4", b"cifs", b"smb3", b"ceph"];
 
+/// What mountinfo(5) shows of some file systems and nothing but their own code knows, as a sentence
+/// about what the index may say instead.
+const PARTLY_SEEN: [(&[u8], &str); 4] = [
+    (b"btrfs", "options of btrfs mounts may name another subvolume of the same file system"),
+    (b"nfs", "sources of nfs mounts are those that they were mounted with"),
+    (b"nfs4", "sources of nfs mounts are those that they were mounted with"),
+    (b"afs", "sources of afs mounts are those that they were mounted with"),
+];
+
 impl SuperBlock {
+    /// What the index may show differently from the kernel, because only the file system knows it.
+    pub fn partly_seen(&self) -> Option<&'static str> {
+        let row = PARTLY_SEEN.iter().find(|(fs_type, _)| *fs_type == &self.fs_type[..]);
+        row.map(|(_, sentence)| *sentence)
+    }
+
     /// Whether its flags and options may change without a call that reconfigures it: that of a disk
     /// on an error, and some others. No hook tells of that.
     pub fn changes_by_itself(&self) -> bool {

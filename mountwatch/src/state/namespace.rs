@@ -67,10 +67,11 @@ impl State {
             Coverage::Stale
         } else if self.polling {
             Coverage::Polling
-        } else if self.blind.is_empty() {
+        } else if self.blind.is_empty() && self.partly_seen.is_empty() {
             Coverage::Complete
         } else {
-            Coverage::Blind(self.blind.clone())
+            let partly = self.partly_seen.iter().map(|sentence| (*sentence).to_owned());
+            Coverage::Blind(self.blind.iter().cloned().chain(partly).collect())
         }
     }
 

@@ -171,6 +171,7 @@ impl State {
         fresh.counters = self.counters;
         fresh.seeded = self.seeded;
         fresh.polling = self.polling;
+        fresh.partly_seen = std::mem::take(&mut self.partly_seen);
         for mount in before {
             fresh.dropped.insert(mount.namespace);
             fresh.touch(SCAN, mount.key, Some(mount));

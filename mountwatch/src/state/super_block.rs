@@ -2,7 +2,8 @@
 
 use super::{Need, Retired, State};
 use crate::model::{
-    Bytes, Mount, MountEvent, MountKey, Origin, SuperBlock, SuperEvent, SuperFlags, SuperKey,
+    Bytes, Coverage, Mount, MountEvent, MountKey, Origin, SuperBlock, SuperEvent, SuperFlags,
+    SuperKey,
 };
 use crate::query::Viewpoint;
 use mountwatch_common::hook;
@@ -89,7 +90,28 @@ impl State {
         } else {
             self.self_changing.remove(&event.key);
         }
+        self.note_partly_seen(&super_block);
         self.tables.put_super(super_block);
+    }
+
+    /// From the first mount of such a file system on no namespace is complete that may show it.
+    fn note_partly_seen(&mut self, super_block: &SuperBlock) {
+        let Some(sentence) = super_block.partly_seen().filter(|_| super_block.mounts > 0) else {
+            return;
+        };
+        if self.partly_seen.contains(&sentence) {
+            return;
+        }
+        self.partly_seen.push(sentence);
+        let known: Vec<_> = self
+            .tables
+            .namespaces()
+            .filter(|known| known.coverage != Coverage::Stale)
+            .map(|known| known.key)
+            .collect();
+        for key in known {
+            self.set_coverage(key, self.coverage_of_new(true));
+        }
     }
 
     /// The options that were looked up for a super block. `false` if it is gone, or another one.
@@ -115,7 +137,7 @@ impl State {
     }
 
     /// The super blocks in use that change by themselves, each with a mount of it to ask about. This
-    /// is asked for with each answer: it goes through all mounts in the worst case only.
+    /// goes through all mounts in the worst case only.
     pub fn self_changing(&self) -> Vec<(SuperKey, Arc<Mount>)> {
         let known = self.self_changing.iter().filter_map(|key| self.tables.super_block(*key));
         known
@@ -309,6 +331,7 @@ impl State {
         }
         super_block.shown_by = shown_by.or(super_block.shown_by);
         self.want_options(&super_block);
+        self.note_partly_seen(&super_block);
         self.tables.put_super(super_block);
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Row {
     pub(super) name: &'static str,
     machine: Machine,
     backend: &'static str,
+    /// More arguments of `vm-tests`.
+    words: &'static [&'static str],
     /// Seconds after which it counts as hung: some five times what it takes.
     limit: u64,
 }
@@ -47,18 +49,35 @@ pub(crate) struct World {
 /// File systems that the scenarios mount and that Debian has as modules.
 const MODULES: &str = "overlay,fuse,loop,autofs4";
 
+const ALL: &[&str] = &[];
+/// For kernels without trampolines.
+const PROBES: &[&str] = &["--only", "scenarios", "--no-fentry"];
+/// For kernels whose compiler inlined the function of a hook.
+const FALLBACKS: &[&str] = &["--only", "scenarios", "--fallback-hook", "attach"];
+
+/// The simulated kernel against the real one.
+const MODEL: &[&str] = &["--only", "model", "--random-seconds", "40"];
+
+const fn vm(name: &'static str, series: Series, words: &'static [&'static str]) -> Row {
+    Row { name, machine: Machine::Vm(series), backend: "hooks", words, limit: 1800 }
+}
+
 pub(super) const WORLDS: &[Row] = &[
     // Any host will do for this back end, and a container's: it needs no BPF.
-    Row { name: "host", machine: Machine::Host, backend: "notify", limit: 1200 },
-    Row { name: "vm-5.10", machine: Machine::Vm(Series::V5_10), backend: "hooks", limit: 1800 },
-    Row { name: "vm-6.1", machine: Machine::Vm(Series::V6_1), backend: "hooks", limit: 1800 },
-    Row { name: "vm-6.12", machine: Machine::Vm(Series::V6_12), backend: "hooks", limit: 1800 },
-    Row { name: "vm-7", machine: Machine::Vm(Series::V7), backend: "hooks", limit: 1800 },
+    Row { name: "host", machine: Machine::Host, backend: "notify", words: ALL, limit: 1200 },
+    vm("vm-5.10", Series::V5_10, ALL),
+    vm("vm-6.1", Series::V6_1, ALL),
+    vm("vm-6.12", Series::V6_12, ALL),
+    vm("vm-7", Series::V7, ALL),
+    vm("vm-5.10-probes", Series::V5_10, PROBES),
+    vm("vm-7-fallbacks", Series::V7, FALLBACKS),
+    vm("vm-7-model", Series::V7, MODEL),
 ];
 
 /// Builds the tests and runs them in a world.
 pub(super) fn run(row: &Row) -> Result<Tally> {
-    let words = ["--backend", row.backend].map(str::to_owned).to_vec();
+    let words = ["--backend", row.backend].into_iter().chain(row.words.iter().copied());
+    let words = words.map(str::to_owned).collect();
     let world = World { machine: row.machine, words, limit: row.limit };
     tally::run(row.name, Words::VmTests, &mut world.command()?, &mut io::stdout())
 }

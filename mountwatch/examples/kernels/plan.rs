@@ -2,7 +2,7 @@
 
 use crate::features::Kernel;
 use hashbrown::HashSet;
-use mountwatch::kernel::hooks::{self, Missing, Step, Way, Wishes, fallback};
+use mountwatch::kernel::hooks::{self, Missing, Skipped, Step, Way, Wishes, fallback};
 use mountwatch_common::hook;
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ pub(crate) fn text(kernel: &Kernel) -> String {
     for step in &plan.steps {
         line(&mut out, hook::name(step.hook), &ways(step, ", then "));
         if let (true, Some(way)) = (step.with_spare, step.ways.first()) {
-            line(&mut out, "", &format!("spare: {}", way.candidate.spare));
+            line(&mut out, "", &spare(step, way));
         }
         line(&mut out, "", &format!("if none attaches: {}", missing(step.missing)));
     }
@@ -43,6 +43,18 @@ pub(crate) fn text(kernel: &Kernel) -> String {
 fn line(out: &mut String, name: &str, text: &str) {
     // Writing to a `String` cannot fail.
     let _ = writeln!(out, "{name:<16} {text}");
+}
+
+/// Which program stands behind which.
+fn spare(step: &Step, way: &Way) -> String {
+    let (spare, probe) = (way.candidate.spare, way.candidate.probe);
+    match (step.skipped, way.candidate.at_return) {
+        (Skipped::Spared, true) => format!("spare: kretprobe {spare}"),
+        (Skipped::Spared, false) => {
+            format!("kprobe {probe} before it, and fentry {spare} as spare")
+        }
+        _ => format!("spare: {} {spare}", way.kind.name()),
+    }
 }
 
 fn ways(step: &Step, between: &str) -> String {

@@ -154,6 +154,14 @@ impl Source {
         }
     }
 
+    /// Ends of changes that found no room in the ring so far.
+    pub(super) fn commits_lost(&self) -> u64 {
+        match self {
+            Self::Hooks(source) => source.hooks.commits_lost(),
+            Self::Notify(_) => 0,
+        }
+    }
+
     /// The first seed is over.
     pub(super) fn seeded(&mut self) {
         if let Self::Hooks(source) = self {

@@ -55,6 +55,8 @@ pub(super) struct Writer {
     open_since: Option<std::time::Instant>,
     numbers: Numbers,
     ring_bytes: u32,
+    /// Ends of changes that found no room in the ring, as far as that is dealt with.
+    commits_lost: u64,
     /// The event at which the core is to panic, once.
     panic: Rc<Cell<Option<u64>>>,
 }
@@ -113,6 +115,7 @@ impl Writer {
             open_since: None,
             numbers: Numbers::default(),
             ring_bytes: config.ring_bytes,
+            commits_lost: 0,
             panic: Rc::default(),
         };
         let seeded = writer.scan_all().and_then(|()| writer.step());
@@ -274,10 +277,14 @@ impl Writer {
                 since = std::time::Instant::now();
             }
         }
-        if self.state.is_open() {
+        let commits_lost = self.source.commits_lost();
+        if self.state.is_open() && commits_lost > self.commits_lost {
+            self.state.end_open();
+        } else if self.state.is_open() {
             log::warn!("a change was begun and never ended; everything is scanned again");
             self.state.abandon_open();
         }
+        self.commits_lost = commits_lost;
         self.open_since = None;
         Ok(())
     }

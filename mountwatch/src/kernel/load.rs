@@ -15,7 +15,7 @@ use aya::{
     programs::ProgramError,
 };
 use aya_log::EbpfLogger;
-use mountwatch_common::limits;
+use mountwatch_common::{counter, limits};
 
 use super::{
     hooks::{self, Features, Wishes},
@@ -157,6 +157,12 @@ impl Hooks {
         let mut losses = Losses { counters: self.counters.read(), ..Losses::default() };
         losses::add_skips(&mut losses, &self.ebpf, &self.attached, thorough);
         losses
+    }
+
+    /// Ends of changes that found no room in the ring so far.
+    pub fn commits_lost(&self) -> u64 {
+        let index = counter::COMMITS_LOST as usize;
+        self.counters.read().get(index).copied().unwrap_or(0)
     }
 
     /// Programs that the kernel skipped, and how often.

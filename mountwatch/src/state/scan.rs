@@ -181,7 +181,16 @@ impl State {
         self.lost();
     }
 
-    /// Changes that were begun are not waited for any longer: their COMMIT was lost.
+    /// The COMMIT of a change was lost and nothing else of it, or what else was lost is told apart
+    /// from this: the change is over.
+    pub fn end_open(&mut self) {
+        if std::mem::take(&mut self.open.transaction) {
+            self.settle_groups(SCAN);
+        }
+        self.open.threads.clear();
+    }
+
+    /// Changes that were begun are not waited for any longer: nobody knows why they do not end.
     pub fn abandon_open(&mut self) {
         self.open.transaction = false;
         self.open.threads.clear();

@@ -389,3 +389,15 @@ fn a_panic_is_healed_by_a_scan_and_told_as_changes() {
     };
     assert_eq!(mount.key, MountKey(2));
 }
+
+#[test]
+fn a_lost_end_of_a_change_is_no_loss_of_anything_else() {
+    let mut state = seeded();
+    state.apply(in_transaction(mount(2, 1, 101, 101)));
+    assert!(state.is_open() && state.publish().is_none());
+    state.end_open();
+    let published = state.publish().unwrap();
+    assert_eq!(words(&published), ["attach"]);
+    assert_eq!(published.snapshot.coverage(), &Coverage::Complete);
+    assert!(state.take_needs().is_empty());
+}

@@ -56,7 +56,7 @@ const PROBES: &[&str] = &["--only", "scenarios", "--no-fentry"];
 const FALLBACKS: &[&str] = &["--only", "scenarios", "--fallback-hook", "attach"];
 
 /// The simulated kernel against the real one.
-const MODEL: &[&str] = &["--only", "model", "--random-seconds", "20"];
+const MODEL: &[&str] = &["--only", "model", "--seed", "1", "--random-seconds", "20"];
 
 const fn vm(name: &'static str, series: Series, words: &'static [&'static str]) -> Row {
     Row { name, machine: Machine::Vm(series), backend: "hooks", words, limit: 1800 }

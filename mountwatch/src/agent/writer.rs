@@ -261,6 +261,8 @@ impl Writer {
     fn settle_open(&mut self) -> Result<(), SourceError> {
         if !self.state.is_open() {
             self.open_since = None;
+            // Those up to now belong to changes that are over: they excuse no later one.
+            self.commits_lost = self.source.commits_lost();
             return Ok(());
         }
         let begin = *self.open_since.get_or_insert_with(std::time::Instant::now);

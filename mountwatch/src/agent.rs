@@ -10,6 +10,7 @@ mod options;
 mod selftest;
 mod source;
 mod status;
+mod steps;
 mod writer;
 
 pub use handle::{Lagged, Subscription, Tracker, TrackerError, ViewError};

@@ -69,6 +69,8 @@ pub struct State {
     told_namespaces: HashMap<NamespaceKey, u64>,
     touched: publish::Touched,
     open: Open,
+    /// The last event ended a change, and nobody has been given it yet.
+    ended: bool,
     groups: group::Dying,
     /// Namespaces that were dropped since the last publication.
     dropped: HashSet<NamespaceKey>,

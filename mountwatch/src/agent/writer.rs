@@ -4,6 +4,7 @@ use super::handle::{Shared, Subscription};
 use super::losses::Lost;
 use super::options;
 use super::source::{Source, SourceError, StartError};
+use super::steps;
 use super::{Config, Status};
 use crate::kernel::scan::Whose;
 use crate::kernel::sys_wait;
@@ -11,7 +12,6 @@ use crate::model::{Event, NamespaceInode};
 use crate::state::{Need, Published, ScanMark, Snapshot, State};
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -248,13 +248,17 @@ impl Writer {
 
     /// Applies what a drain gave, and measures how long it was on its way.
     fn apply(&mut self, events: Vec<Event>, lost: &Lost) {
-        if let Some(ktime_ns) = events.first().map(ktime_of)
+        if let Some(ktime_ns) = events.first().map(steps::ktime_of)
             && ktime_ns > 0
         {
             let lag_ns = crate::kernel::host::monotonic_ns().saturating_sub(ktime_ns);
             self.numbers.lag_us_max = self.numbers.lag_us_max.max(lag_ns / 1_000);
         }
-        apply(&mut self.state, events, lost, &self.panic);
+        let room = if self.subscribers.is_empty() { 0 } else { steps::STEPS_MAX };
+        let steps = steps::apply(&mut self.state, events, lost, &self.panic, room);
+        for step in steps {
+            self.show(step);
+        }
     }
 
     /// A change that is open is about to end: its COMMIT comes before its system call returns.
@@ -377,7 +381,7 @@ impl Writer {
         let (source, rest) = self.split();
         let Source::Hooks(hooks) = source else { return Ok(true) };
         hooks.scan(whose, |text, events, lost| {
-            apply(rest, events, &lost, &panic);
+            steps::apply(rest, events, &lost, &panic, 0);
             texts.take(text, rest);
         })
     }
@@ -440,42 +444,6 @@ impl Writer {
 
     pub(super) fn parts(&mut self) -> (&mut State, &mut Numbers) {
         (&mut self.state, &mut self.numbers)
-    }
-}
-
-/// Applies events. A panic in the core is a bug; the kernel is the truth, so the state is dropped
-/// and everything is scanned again.
-fn apply(state: &mut State, events: Vec<Event>, lost: &Lost, panic: &Cell<Option<u64>>) {
-    let applied = catch_unwind(AssertUnwindSafe(|| {
-        for event in events {
-            if panic.get() == Some(state.counters().events + 1) {
-                panic.set(None);
-                panic!("a panic was asked for");
-            }
-            state.apply(event);
-        }
-    }));
-    if applied.is_err() {
-        log::error!("the core panicked; everything is scanned again");
-        state.reset();
-    }
-    match lost {
-        Lost::Nothing => {}
-        Lost::In(namespaces) => state.lost_in(namespaces),
-        Lost::Anywhere => state.lost(),
-    }
-}
-
-fn ktime_of(event: &Event) -> u64 {
-    match event {
-        Event::Mount(origin, _)
-        | Event::MountGone(origin, _)
-        | Event::Dentry(origin, _)
-        | Event::Super(origin, _)
-        | Event::GroupDead(origin, _)
-        | Event::NamespaceBorn(origin, _)
-        | Event::NamespaceGone(origin, _)
-        | Event::Commit(origin, _) => origin.ktime_ns,
     }
 }
 

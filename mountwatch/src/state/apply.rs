@@ -42,6 +42,7 @@ impl State {
             self.settle_groups(origin);
         }
         self.open.threads.remove(&origin.tid);
+        self.ended = true;
         let task = Task {
             pid: origin.pid,
             tid: origin.tid,

@@ -47,6 +47,15 @@ pub struct Published {
     pub transaction: Arc<Transaction>,
 }
 
+impl Published {
+    /// Something of the same drain was lost: it is worth less than it says.
+    #[must_use]
+    pub fn was_lossy(self) -> Self {
+        let snapshot = Arc::unwrap_or_clone(self.snapshot).with_coverage(Coverage::Stale);
+        Self { snapshot: Arc::new(snapshot), ..self }
+    }
+}
+
 impl State {
     pub(super) fn touch(&mut self, origin: Origin, key: MountKey, before: Option<Arc<Mount>>) {
         self.touched.dirty = true;
@@ -111,6 +120,23 @@ impl State {
         self.check_dentries();
         self.check_supers();
         self.check_unused();
+        self.give_out()
+    }
+
+    /// Gives out the change that has just ended, before the next event is applied: what is attached
+    /// and detached again between two publications is a change of both. To be called between two
+    /// events of one drain. It asks for nothing, and its coverage holds only if nothing turns out
+    /// to be lost ([`Published::was_lossy`]).
+    pub fn step(&mut self) -> Option<Published> {
+        let is_whole = self.open.is_empty() && self.unknown_dentries.is_empty();
+        if !std::mem::take(&mut self.ended) || !is_whole || self.revision.0 == 0 {
+            return None;
+        }
+        self.give_out()
+    }
+
+    fn give_out(&mut self) -> Option<Published> {
+        self.ended = false;
         let tasks = std::mem::take(&mut self.open.tasks);
         if !self.touched.dirty && self.revision.0 > 0 {
             return None;

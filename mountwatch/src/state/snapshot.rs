@@ -17,6 +17,10 @@ impl Snapshot {
         Self { tables, revision, coverage }
     }
 
+    pub(super) fn with_coverage(self, coverage: Coverage) -> Self {
+        Self { coverage, ..self }
+    }
+
     /// The number of this state.
     pub fn revision(&self) -> Revision {
         self.revision

@@ -117,6 +117,23 @@ fn a_transaction_is_seen_whole_or_not_at_all() {
 }
 
 #[test]
+fn what_comes_and_goes_between_two_publications_is_two_steps() {
+    let mut state = seeded();
+    state.apply(in_transaction(mount(2, 1, 100, 101)));
+    assert!(state.step().is_none(), "it is open");
+    state.apply(commit(locked(hook::COMMIT)));
+    let came = state.step().expect("the first change ended");
+    assert_eq!(words(&came), ["attach"]);
+    assert!(state.step().is_none(), "once");
+    state.apply(Event::MountGone(locked(hook::COMMIT), Box::new(mount(2, 1, 100, 101))));
+    state.apply(commit(locked(hook::COMMIT)));
+    let went = state.publish().expect("the second");
+    assert_eq!(words(&went), ["detach"]);
+    assert_eq!(went.snapshot.revision().0, came.snapshot.revision().0 + 1);
+    assert_eq!(came.was_lossy().snapshot.coverage(), &Coverage::Stale);
+}
+
+#[test]
 fn an_unlocked_change_waits_for_its_own_commit_alone() {
     let mut state = seeded();
     attach(&mut state, 2, 101);

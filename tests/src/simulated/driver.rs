@@ -4,8 +4,8 @@
 use super::audit;
 use super::history::History;
 use super::kernel::{FileKey, Kernel, Ns};
-use mountwatch::model::{Event, NamespaceInode, NamespaceKey};
-use mountwatch::state::{Need, Retired, Snapshot, State};
+use mountwatch::model::{NamespaceInode, NamespaceKey};
+use mountwatch::state::{Need, Published, Retired, Snapshot, State};
 use mountwatch::wire::record::{self, Record};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -183,7 +183,7 @@ impl Driver {
     /// Takes everything from the ring.
     fn drain(&mut self, kernel: &mut Kernel) {
         let waiting = kernel.hooks.ring.len();
-        self.take(kernel, waiting);
+        self.take(kernel, waiting, false);
     }
 
     /// Takes some of what waits, and publishes if it can: a reader of a ring that others fill.
@@ -193,54 +193,49 @@ impl Driver {
         records: usize,
         history: &mut History,
     ) {
-        self.take(kernel, records);
+        for (popped, step) in self.take(kernel, records, true) {
+            self.audit_then(&step, popped, history);
+            self.latest = Some(step.snapshot);
+        }
         self.look_up(kernel);
         let Some(published) = self.state.publish() else { return };
-        let audited = history.publication(&published.snapshot, kernel.hooks.ring.popped());
+        self.audit_then(&published, kernel.hooks.ring.popped(), history);
         self.latest = Some(published.snapshot);
-        self.audited.0 += 1;
-        self.audited.1 += audited.complete;
-        self.found.extend(audited.found);
         self.found.extend(self.state.violations());
     }
 
-    /// Takes at most so many records, and notices what was lost until now.
-    fn take(&mut self, kernel: &mut Kernel, records: usize) {
+    fn audit_then(&mut self, published: &Published, popped: u64, history: &mut History) {
+        let audited = history.publication(&published.snapshot, popped);
+        self.audited.0 += 1;
+        self.audited.1 += audited.complete;
+        self.found.extend(audited.found);
+    }
+
+    /// Takes at most so many records, and notices what was lost until now. `by_step`: gives
+    /// the changes that ended on the way, each with the number of records until its end.
+    fn take(
+        &mut self,
+        kernel: &mut Kernel,
+        records: usize,
+        by_step: bool,
+    ) -> Vec<(u64, Published)> {
         let mut events = Vec::new();
         for _ in 0..records {
+            let before = kernel.hooks.ring.popped();
             let Some(bytes) = kernel.hooks.ring.pop() else { break };
             match record::decode(&bytes) {
-                Ok(Record::Event(event)) => events.push(event),
+                Ok(Record::Event(event)) => events.push((before, event)),
                 Ok(Record::Call(_)) => {}
                 Err(_) => self.undecoded += 1,
             }
         }
-        self.apply(events);
-        self.look_for_losses(kernel);
-    }
-
-    /// What was lost since the last look, and of which namespaces.
-    fn look_for_losses(&mut self, kernel: &mut Kernel) {
-        let counted = kernel.hooks.counted;
-        let unplaced = counted.recursion_misses + self.undecoded;
-        let is_anywhere = unplaced > self.unplaced;
-        self.unplaced = unplaced;
-        let mut places = Vec::new();
-        if counted.placed() > self.placed {
-            self.placed = counted.placed();
-            places.extend(kernel.hooks.take_places().into_iter().map(NamespaceKey));
-        }
-        if is_anywhere {
-            self.state.lost();
-        } else if !places.is_empty() {
-            self.state.lost_in(&places);
-        }
-    }
-
-    fn apply(&mut self, events: Vec<Event>) {
+        let mut steps = Vec::new();
         let (state, panic_in) = (&mut self.state, &mut self.panic_in);
         let applied = catch_unwind(AssertUnwindSafe(|| {
-            for event in events {
+            for (before, event) in events {
+                if by_step {
+                    steps.extend(state.step().map(|step| (before, step)));
+                }
                 if let Some(left) = panic_in {
                     *left = left.wrapping_sub(1);
                     if *left == u64::MAX {
@@ -255,6 +250,30 @@ impl Driver {
         if applied.is_err() {
             self.state.reset();
         }
+        if self.look_for_losses(kernel) || applied.is_err() {
+            let lossy = |(at, step): (u64, Published)| (at, step.was_lossy());
+            steps = steps.into_iter().map(lossy).collect();
+        }
+        steps
+    }
+
+    /// Notices what was lost since the last look, and of which namespaces; whether anything was.
+    fn look_for_losses(&mut self, kernel: &mut Kernel) -> bool {
+        let counted = kernel.hooks.counted;
+        let unplaced = counted.recursion_misses + self.undecoded;
+        let is_anywhere = unplaced > self.unplaced;
+        self.unplaced = unplaced;
+        let mut places = Vec::new();
+        if counted.placed() > self.placed {
+            self.placed = counted.placed();
+            places.extend(kernel.hooks.take_places().into_iter().map(NamespaceKey));
+        }
+        if is_anywhere {
+            self.state.lost();
+        } else if !places.is_empty() {
+            self.state.lost_in(&places);
+        }
+        is_anywhere || !places.is_empty()
     }
 
     /// Options as statmount(2) tells them.

@@ -1,7 +1,7 @@
 //! Indexes of the kernel side's counters (map `COUNTERS`, one `u64` each).
 
 /// How many there are.
-pub const COUNT: u32 = 10;
+pub const COUNT: u32 = 11;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $constant:ident = $number:literal, $name:literal, loss $is_loss:literal;)*) => {
@@ -37,4 +37,6 @@ counters! {
     /// A program that could not tell its spare that its work is done; the spare repeats it, and
     /// counts one of `skips_spared` too many. No loss.
     SPARES_UNMARKED = 9, "spares_unmarked", loss false;
+    /// Renames and deletions of names by system calls (back end `notify`). No loss.
+    NAMES_CHANGED = 10, "names_changed", loss false;
 }

@@ -10,5 +10,6 @@ pub mod control;
 pub mod counter;
 pub mod hook;
 pub mod limits;
+pub mod name;
 pub mod offset;
 pub mod record;

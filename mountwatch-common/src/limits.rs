@@ -29,6 +29,23 @@ pub const STASH_MAX: u32 = 4_096;
 pub const THREADS_MAX: u32 = 4_096;
 /// Namespaces with a loss that userspace has not read yet. Counted by `losses_unplaced`.
 pub const LOST_MAX: u32 = 1_024;
+/// A text argument of a system call up to this long goes into the small class of records.
+pub const TEXT_BYTES_SHORT: usize = 64;
+/// Longest text argument told, in bytes with its final zero: a page, the most that the calls of the
+/// mount family copy in.
+pub const TEXT_BYTES_MAX: usize = 4096;
+/// Different names on the way to mountpoints and roots that the kernel side looks out for (back end
+/// `notify`). Past it every rename and deletion is told, and `names_untracked` counts.
+pub const NAMES_MAX: u32 = 131_072;
+/// Cells for the times of the latest renames and deletions, by the hash of the name, a power of
+/// two. Names that share a cell cost a look too many.
+pub const STAMPS: u32 = 4_096;
+/// Mounts of which the kernel side remembers what was told of their attributes (back end
+/// `notify`). Those used least are forgotten, and told once more when they are met again.
+pub const GLANCED_MAX: u32 = 65_536;
+/// Rounds of each of the three nested loops of a glance over a namespace: 128 x 128 x 128 steps of
+/// one mount each. Counted by `walks_cut`.
+pub const GLANCE_ROUNDS: u32 = 128;
 /// Default size of the ring buffer, in bytes, a power of two: 16 MiB hold 80,000 mount records.
 pub const RING_BYTES: u32 = 16 << 20;
 /// Smallest ring that can hold what one read of mountinfo tells, in bytes.

@@ -77,5 +77,6 @@ members! {
     DENTRY_SB = "dentry"."d_sb", true;
     PATH_MNT = "path"."mnt", true;
     LIST_HEAD_NEXT = "list_head"."next", true;
+    NAMESPACE_NR_MOUNTS = "mnt_namespace"."nr_mounts", false;   // 6.8, `mounts` before
     NAMESPACE_SEQ_ORIGIN = "mnt_namespace"."seq_origin", false; // 6.15: of an anonymous namespace
 }

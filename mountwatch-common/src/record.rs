@@ -11,7 +11,10 @@
 //!
 //! Pointers are identities here, never followed: a kernel address in a `u64`.
 
-use crate::limits::{NAME_BYTES_MAX, NAME_BYTES_SHORT, SOURCE_BYTES_MAX, SOURCE_BYTES_SHORT};
+use crate::limits::{
+    NAME_BYTES_MAX, NAME_BYTES_SHORT, SOURCE_BYTES_MAX, SOURCE_BYTES_SHORT, TEXT_BYTES_MAX,
+    TEXT_BYTES_SHORT,
+};
 
 #[cfg(feature = "user")]
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -44,6 +47,10 @@ pub mod kind {
     pub const COMMIT: u16 = 7;
     /// [`super::CallRecord`]: a system call of the mount family (back end `notify`).
     pub const CALL: u16 = 8;
+    /// [`super::ArgumentRecord`], followed by the text: comes before the CALL that returns.
+    pub const ARGUMENT: u16 = 9;
+    /// [`super::GlanceRecord`]: what a mount is like that may have changed (back end `notify`).
+    pub const GLANCE: u16 = 10;
 }
 
 /// Bits of [`Header::flags`].
@@ -79,6 +86,12 @@ pub mod flag {
     pub const OPTIONS_STALE: u32 = 1 << 13;
     /// CALL: the call returns; else it begins.
     pub const EXIT: u32 = 1 << 14;
+    /// ARGUMENT: the caller's memory could not be read; there is no text.
+    pub const UNREADABLE: u32 = 1 << 15;
+    /// CALL: the caller's root directory is on a mount of another namespace than its own.
+    pub const FOREIGN_ROOT: u32 = 1 << 16;
+    /// CALL: the glance over the caller's namespace met another number of mounts than there are.
+    pub const ASTRAY: u32 = 1 << 17;
 }
 
 record! {
@@ -276,12 +289,13 @@ record! {
 }
 
 record! {
-    /// A system call of the mount family begins or returns. 120 bytes.
+    /// A system call of the mount family begins or returns. 136 bytes.
     pub struct CallRecord {
         /// Kind CALL.
         pub header: Header,
-        /// The call's arguments as given, those that it does not have undefined; zero when it
-        /// returns.
+        /// The call's arguments as given, those that it does not have undefined. Of a call that
+        /// renames or deletes names: [`crate::name::hash`] of the last component of each path that
+        /// it was given, 0 for one that could not be read.
         pub args: [u64; 6],
         /// Its result; 0 when it begins.
         pub ret: i64,
@@ -297,6 +311,72 @@ record! {
         pub reserved: u32,
         /// `comm` of the task.
         pub comm: [u8; 16],
+        /// `bpf_get_current_cgroup_id`.
+        pub cgroup_id: u64,
+        /// `bpf_ktime_get_ns` when it began: the same in both records of a call.
+        pub begin_ktime_ns: u64,
+    }
+}
+
+record! {
+    /// A text argument of a system call that is about to return. 40 bytes, then the text:
+    /// `text_bytes` bytes of a field of [`TEXT_BYTES_SHORT`] or [`TEXT_BYTES_MAX`] bytes.
+    pub struct ArgumentRecord {
+        /// Kind ARGUMENT.
+        pub header: Header,
+        /// Number of the call on this architecture.
+        pub call: u32,
+        /// Which argument, from 0.
+        pub index: u32,
+        /// Bytes of the text that follow, without the final zero.
+        pub text_bytes: u32,
+        /// Zero.
+        pub reserved: u32,
+    }
+}
+
+record! {
+    /// An ARGUMENT with a short text. 104 bytes.
+    pub struct ArgumentShort {
+        /// The fixed part.
+        pub argument: ArgumentRecord,
+        /// The text.
+        pub text: [u8; TEXT_BYTES_SHORT],
+    }
+}
+
+record! {
+    /// An ARGUMENT with a longer text.
+    pub struct ArgumentLong {
+        /// The fixed part.
+        pub argument: ArgumentRecord,
+        /// The text.
+        pub text: [u8; TEXT_BYTES_MAX],
+    }
+}
+
+record! {
+    /// What can change of a mount without a notification, read when a call returned that changes
+    /// such things. Told only if it is not what was told last. 64 bytes.
+    pub struct GlanceRecord {
+        /// Kind GLANCE.
+        pub header: Header,
+        /// `mnt_id_unique`.
+        pub unique_id: u64,
+        /// ID of its namespace.
+        pub ns_id: u64,
+        /// `mnt.mnt_flags`, as the kernel has them.
+        pub mnt_flags: u32,
+        /// `mnt_t_flags`, since 6.17.
+        pub t_flags: u32,
+        /// `mnt_group_id`.
+        pub group: u32,
+        /// `mnt_master->mnt_group_id`.
+        pub master: u32,
+        /// `mnt.mnt_sb->s_flags`, lower half.
+        pub sb_flags: u32,
+        /// Zero.
+        pub reserved: u32,
     }
 }
 
@@ -315,5 +395,8 @@ const _: () = {
     assert!(size_of::<GroupRecord>() == 40);
     assert!(size_of::<NamespaceRecord>() == 56);
     assert!(size_of::<CommitRecord>() == 64);
-    assert!(size_of::<CallRecord>() == 120);
+    assert!(size_of::<CallRecord>() == 136);
+    assert!(size_of::<ArgumentRecord>() == 40);
+    assert!(size_of::<ArgumentShort>() == 104);
+    assert!(size_of::<GlanceRecord>() == 64);
 };

@@ -1,33 +1,76 @@
 //! System calls of the mount family, for hosts that refuse the other programs (back end `notify`).
+//!
+//! The kernel runs these programs with preemption disabled: it skips none of them, and their
+//! memory for one CPU is theirs until they end.
 
 use aya_ebpf::{
-    EbpfContext,
     helpers::{
-        bpf_get_current_uid_gid,
-        generated::{bpf_get_current_comm, bpf_get_current_task},
+        bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+        generated::{
+            bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_task, bpf_ktime_get_ns,
+        },
     },
-    macros::{raw_tracepoint, tracepoint},
+    macros::{map, raw_tracepoint, tracepoint},
+    maps::HashMap,
     programs::{RawTracePointContext, TracePointContext},
 };
 use mountwatch_common::{
-    hook, offset,
+    counter, hook, limits, offset,
     record::{CallRecord, flag, kind},
 };
 
 use crate::{
     emit::{Wake, header, reserve},
-    namespace, read,
+    lost, namespace, read,
+    text::argument_tell,
 };
+
+/// Calls that [`RULES`] has room for, a power of two.
+const CALLS: usize = 512;
+
+/// What to do about a call, by its number on this architecture; set by the loader.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Rule {
+    /// Bit n: argument n is a text.
+    texts: u32,
+    /// The argument that decides whether the call changes attributes.
+    flags_index: u32,
+    /// It does if one of these bits is set there (0: whatever is set).
+    any: u32,
+    /// And none of these.
+    none: u32,
+}
+
+#[unsafe(no_mangle)]
+static RULES: [Rule; CALLS] = [Rule { texts: 0, flags_index: 0, any: 0, none: 0 }; CALLS];
+
+/// What a call was given.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Called {
+    /// Its arguments.
+    pub args: [u64; 6],
+    /// When it began.
+    pub ktime_ns: u64,
+    /// [`flag::ASTRAY`] if it holds, else 0.
+    pub astray: u64,
+}
+
+/// Thread → the call that it is in.
+#[map]
+static CALLING: HashMap<u64, Called> = HashMap::with_max_entries(limits::THREADS_MAX, 0);
 
 /// `syscalls:sys_enter_*`, of several calls. Words of the context: the call's number is the second,
 /// the arguments follow.
 #[tracepoint]
 pub fn call_enter(context: TracePointContext) -> u32 {
+    let begin_ktime_ns = keep(&context);
     let Some(mut entry) = reserve::<CallRecord>(0) else { return 0 };
     let record = entry.as_mut_ptr();
     // SAFETY: the slot is ours until submitted; every field is written.
     unsafe {
-        fill(record, &context, 0);
+        fill(record, read::argument(&context, 1), 0);
         let mut index = 0;
         while index < 6 {
             let argument = read::argument(&context, index + 2);
@@ -35,29 +78,127 @@ pub fn call_enter(context: TracePointContext) -> u32 {
             index += 1;
         }
         (*record).ret = 0;
+        (*record).begin_ktime_ns = begin_ktime_ns;
     }
     // The call's end wakes the reader.
     entry.submit(Wake::Silent.flags());
     0
 }
 
-/// `syscalls:sys_exit_*`. The result is the third word of the context.
+/// `syscalls:sys_exit_*`. The result is the third word of the context. The texts come first: by now
+/// the kernel has read them too, so that they are in memory.
 #[tracepoint]
 pub fn call_exit(context: TracePointContext) -> u32 {
-    let Some(mut entry) = reserve::<CallRecord>(0) else { return 0 };
+    let call = read::argument(&context, 1);
+    let result = read::argument(&context, 2);
+    let Some(called) = kept(result) else { return 0 };
+    let texts = rule(call).texts;
+    let mut index = 0;
+    while index < 6 {
+        if texts >> index & 1 != 0 {
+            argument_tell(call as u32, index, word(called, index));
+        }
+        index += 1;
+    }
+    tell_exit(call, result, called, [0; 2]);
+    forget();
+    0
+}
+
+/// Tells that a call returns. `names`: of a call about names, in place of its arguments.
+#[inline(always)]
+pub fn tell_exit(call: u64, result: u64, called: *const Called, names: [u64; 2]) {
+    let Some(mut entry) = reserve::<CallRecord>(0) else { return };
     let record = entry.as_mut_ptr();
-    // SAFETY: as above.
+    // SAFETY: the slot is ours until submitted; every field is written.
     unsafe {
-        fill(record, &context, flag::EXIT);
+        let astray = (&raw const (*called).astray).read_volatile() as u32;
+        fill(record, call, flag::EXIT | foreign_root() | astray);
+        let args = (&raw mut (*record).args).cast::<u64>();
         let mut index = 0;
         while index < 6 {
-            (&raw mut (*record).args).cast::<u64>().add(index).write_volatile(0);
+            args.add(index).write_volatile(word(called, index as u32));
             index += 1;
         }
-        (*record).ret = read::argument(&context, 2) as i64;
+        if names[0] | names[1] != 0 {
+            args.write_volatile(names[0]);
+            args.add(1).write_volatile(names[1]);
+        }
+        (*record).ret = result as i64;
+        (*record).begin_ktime_ns = (&raw const (*called).ktime_ns).read_volatile();
     }
     entry.submit(Wake::Now.flags());
-    0
+}
+
+/// Keeps what a call is given until it returns. Gives the time.
+#[inline(always)]
+pub fn keep(context: &TracePointContext) -> u64 {
+    let mut called = Called { args: [0; 6], ktime_ns: 0, astray: 0 };
+    let mut index = 0;
+    while index < 6 {
+        called.args[index] = read::argument(context, index + 2);
+        index += 1;
+    }
+    // SAFETY: the helper has no precondition.
+    called.ktime_ns = unsafe { bpf_ktime_get_ns() };
+    if CALLING.insert(bpf_get_current_pid_tgid(), called, 0).is_err() {
+        lost::lost(counter::ARGUMENTS_LOST, 0);
+    }
+    called.ktime_ns
+}
+
+/// What the returning call was given. `None` is a loss if the call succeeded: nobody knows what it
+/// did.
+#[inline(always)]
+pub fn kept(result: u64) -> Option<*mut Called> {
+    let called = CALLING.get_ptr_mut(bpf_get_current_pid_tgid());
+    if called.is_none() && (result as i64) >= 0 {
+        lost::lost(counter::ARGUMENTS_LOST, 0);
+    }
+    called
+}
+
+/// The call returned.
+#[inline(always)]
+pub fn forget() {
+    let _ = CALLING.remove(bpf_get_current_pid_tgid());
+}
+
+/// One argument.
+#[inline(always)]
+pub fn word(called: *const Called, index: u32) -> u64 {
+    // SAFETY: an element of the map, which only this very thread removes; every caller counts to
+    // six at most.
+    unsafe { (&raw const (*called).args).cast::<u64>().add(index as usize).read_volatile() }
+}
+
+#[inline(always)]
+fn rule(call: u64) -> Rule {
+    let index = call as usize & (CALLS - 1);
+    // SAFETY: masked. Volatile: the loader sets it.
+    unsafe { (&raw const RULES).cast::<Rule>().add(index).read_volatile() }
+}
+
+/// Bit n: argument n of the call is a text.
+#[inline(always)]
+pub fn texts_of(call: u64) -> u32 {
+    rule(call).texts
+}
+
+/// Whether a call with these arguments changes attributes of mounts.
+#[inline(always)]
+pub fn changes_attributes(call: u64, called: *const Called) -> bool {
+    let rule = rule(call);
+    // A number that the verifier follows through each of its values.
+    let mut flags = 0;
+    let mut index = 0;
+    while index < 6 {
+        if rule.flags_index == index {
+            flags = word(called, index) as u32;
+        }
+        index += 1;
+    }
+    (rule.any == 0 || flags & rule.any != 0) && flags & rule.none == 0
 }
 
 /// `sched_process_fork(parent, child)`: a child in another mount namespace than its parent. With
@@ -74,18 +215,19 @@ pub fn fork(context: RawTracePointContext) -> i32 {
     0
 }
 
-/// Everything but the arguments and the result.
+/// Everything but the arguments, the result and when it began.
 #[inline(always)]
-unsafe fn fill(record: *mut CallRecord, context: &impl EbpfContext, flags: u32) {
+unsafe fn fill(record: *mut CallRecord, call: u64, flags: u32) {
     // SAFETY: the caller's slot.
     unsafe {
         header(&raw mut (*record).header, kind::CALL, hook::CALL, flags);
-        (*record).call = read::argument(context, 1) as u32;
+        (*record).call = call as u32;
         (*record).uid = bpf_get_current_uid_gid() as u32;
         (*record).reserved = 0;
         (*record).ns_id = 0;
         (*record).ns_inum = 0;
         bpf_get_current_comm((&raw mut (*record).comm).cast(), 16);
+        (*record).cgroup_id = bpf_get_current_cgroup_id();
         let ns = mount_namespace_of(bpf_get_current_task());
         if ns != 0 {
             let identity = namespace::identity(ns);
@@ -93,6 +235,22 @@ unsafe fn fill(record: *mut CallRecord, context: &impl EbpfContext, flags: u32) 
             (*record).ns_inum = identity.inum;
         }
     }
+}
+
+/// [`flag::FOREIGN_ROOT`] if it holds for the running task.
+#[inline(always)]
+fn foreign_root() -> u32 {
+    // SAFETY: the helper has no precondition.
+    let task = unsafe { bpf_get_current_task() };
+    let fs: u64 = read::member(task, offset::TASK_FS);
+    if fs == 0 || read::offset(offset::FS_STRUCT_ROOT) == offset::ABSENT {
+        return 0;
+    }
+    let root = fs + u64::from(read::offset(offset::FS_STRUCT_ROOT));
+    let vfsmount: u64 = read::member(root, offset::PATH_MNT);
+    let mount = vfsmount - u64::from(read::offset(offset::MOUNT_MNT));
+    let ns: u64 = read::member(mount, offset::MOUNT_NS);
+    if ns == mount_namespace_of(task) { 0 } else { flag::FOREIGN_ROOT }
 }
 
 /// The mount namespace of a task, 0 for one that has left its namespaces.

@@ -10,6 +10,9 @@
 //! | `rename.rs`      | `rename`, `delete`                      | DENTRY, COMMIT                   |
 //! | `scan.rs`        | `scan`                                  | SUPER, DENTRY, MOUNT             |
 //! | `calls.rs`       | `call_enter`, `call_exit`, `fork`       | CALL, NAMESPACE_BORN             |
+//! | `text.rs`        | none: texts for `call_exit` and `name_exit` | ARGUMENT                     |
+//! | `names.rs`       | `name_enter`, `name_exit`               | CALL                             |
+//! | `glance.rs`      | `glance_exit`                           | GLANCE                           |
 //!
 //! The law of all of them: reserve a slot of the ring first, read kernel memory afterwards, then
 //! submit. The last slot about an object then holds its final state, whatever lock its mutator
@@ -30,9 +33,11 @@ mod calls;
 mod commit;
 mod dentry;
 mod emit;
+mod glance;
 mod lost;
 mod maps;
 mod mount;
+mod names;
 mod namespace;
 mod pending;
 mod program;
@@ -43,6 +48,7 @@ mod roots;
 mod scan;
 mod step;
 mod superblock;
+mod text;
 mod walk;
 
 /// The kernel gives its GPL-only helpers to programs under this licence alone.

@@ -153,7 +153,7 @@ fn next_root(walk: &mut Walk) -> i32 {
 /// Finds the mount after this one: its first child, else the next sibling of it or of the nearest
 /// ancestor that has one. Then the next root.
 #[inline(always)]
-fn next_mount(walk: &mut Walk) -> i32 {
+pub fn next_mount(walk: &mut Walk) -> i32 {
     walk.flags &= !flag::SUBTREE;
     walk.has_bytes = 0;
     walk.phase = phase::ROOT;

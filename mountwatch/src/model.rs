@@ -23,11 +23,12 @@ mod mount;
 mod namespace;
 mod super_block;
 
-pub use change::{Change, ChangeKind, Task, Transaction};
+pub use change::{Change, ChangeKind, Glimpsed, Task, Transaction};
 pub use coverage::Coverage;
 pub use dialect::Dialect;
 pub use event::{
-    CommitEvent, DentryEvent, Event, GroupDeadEvent, MountEvent, NamespaceEvent, Origin, SuperEvent,
+    CommitEvent, DentryEvent, Event, GlimpsedEvent, GroupDeadEvent, MountEvent, NamespaceEvent,
+    Origin, SuperEvent,
 };
 pub use id::{
     DentryKey, Device, MountId, MountKey, NamespaceId, NamespaceInode, NamespaceKey, PeerGroupId,

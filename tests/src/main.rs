@@ -309,7 +309,7 @@ fn run_scenario(
 fn run_random(report: &mut Report, arguments: &Arguments, oracle: &SharedOracle, base: &Path) {
     let seed = seed(arguments);
     println!("random program: seed {seed}, {} seconds", arguments.random_seconds);
-    for (name, why) in program::left_out(oracle.kernel, oracle.backend) {
+    for (name, why) in program::left_out(oracle.kernel) {
         println!("random program: without {name}: {why}");
     }
     let length = Duration::from_secs(arguments.random_seconds);

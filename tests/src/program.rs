@@ -63,8 +63,6 @@ struct Operation {
     weight: u64,
     /// The oldest kernel that can do it, and why.
     since: Option<((u32, u32), &'static str)>,
-    /// Why `notify` does not claim what follows.
-    unseen_by_notify: Option<&'static str>,
     /// It copies whole trees.
     is_for_trees: bool,
     lines: fn(&mut Random) -> Vec<String>,
@@ -72,17 +70,11 @@ struct Operation {
 
 impl Operation {
     const fn new(name: &'static str, weight: u64, lines: fn(&mut Random) -> Vec<String>) -> Self {
-        let (since, unseen_by_notify) = (None, None);
-        Self { name, weight, since, unseen_by_notify, is_for_trees: false, lines }
+        Self { name, weight, since: None, is_for_trees: false, lines }
     }
 
     const fn since(mut self, kernel: (u32, u32), why: &'static str) -> Self {
         self.since = Some((kernel, why));
-        self
-    }
-
-    const fn unseen_by_notify(mut self, why: &'static str) -> Self {
-        self.unseen_by_notify = Some(why);
         self
     }
 
@@ -91,8 +83,6 @@ impl Operation {
         self
     }
 }
-
-const RENAMES: &str = "no notification tells of renames and deletions";
 
 const OPERATIONS: &[Operation] = &[
     Operation::new("mkdir", 12, |r| vec![format!("mkdir {}", place(r))]),
@@ -165,14 +155,11 @@ const OPERATIONS: &[Operation] = &[
             "close @t".to_owned(),
         ]
     }),
-    Operation::new("rename", 5, |r| vec![format!("rename {} {}", place(r), place(r))])
-        .unseen_by_notify(RENAMES),
-    Operation::new("exchange", 3, |r| vec![format!("exchange {} {}", place(r), place(r))])
-        .unseen_by_notify(RENAMES),
-    Operation::new("rename_file", 2, |r| vec![format!("rename {} {}", file(r), file(r))])
-        .unseen_by_notify(RENAMES),
-    Operation::new("unlink", 2, |r| vec![format!("unlink {}", file(r))]).unseen_by_notify(RENAMES),
-    Operation::new("rmdir", 4, |r| vec![format!("rmdir {}", place(r))]).unseen_by_notify(RENAMES),
+    Operation::new("rename", 5, |r| vec![format!("rename {} {}", place(r), place(r))]),
+    Operation::new("exchange", 3, |r| vec![format!("exchange {} {}", place(r), place(r))]),
+    Operation::new("rename_file", 2, |r| vec![format!("rename {} {}", file(r), file(r))]),
+    Operation::new("unlink", 2, |r| vec![format!("unlink {}", file(r))]),
+    Operation::new("rmdir", 4, |r| vec![format!("rmdir {}", place(r))]),
     Operation::new("unshare", 1, |r| {
         vec![format!("unshare {}", r.pick(&["peer", "slave", "private"]))]
     }),
@@ -181,33 +168,27 @@ const OPERATIONS: &[Operation] = &[
 ];
 
 /// The names of the operations that are left out here, each with the reason.
-pub(crate) fn left_out(kernel: Kernel, backend: &str) -> Vec<(&'static str, String)> {
+pub(crate) fn left_out(kernel: Kernel) -> Vec<(&'static str, String)> {
     OPERATIONS
         .iter()
-        .filter_map(|operation| Some((operation.name, why_left_out(operation, kernel, backend)?)))
+        .filter_map(|operation| Some((operation.name, why_left_out(operation, kernel)?)))
         .collect()
 }
 
-fn why_left_out(operation: &Operation, kernel: Kernel, backend: &str) -> Option<String> {
+fn why_left_out(operation: &Operation, kernel: Kernel) -> Option<String> {
     if let Some((since, why)) = operation.since
         && !kernel.is_at_least(since)
     {
         return Some(format!("needs kernel {}.{}, {why}", since.0, since.1));
     }
-    operation.unseen_by_notify.filter(|_| backend == "notify").map(str::to_owned)
+    None
 }
 
 /// The lines of one operation.
-pub(crate) fn operation(
-    random: &mut Random,
-    kernel: Kernel,
-    backend: &str,
-    with_trees: bool,
-) -> Vec<String> {
+pub(crate) fn operation(random: &mut Random, kernel: Kernel, with_trees: bool) -> Vec<String> {
     let possible = || {
         OPERATIONS.iter().filter(|operation| {
-            why_left_out(operation, kernel, backend).is_none()
-                && (with_trees || !operation.is_for_trees)
+            why_left_out(operation, kernel).is_none() && (with_trees || !operation.is_for_trees)
         })
     };
     let sum: u64 = possible().map(|operation| operation.weight).sum();
@@ -264,7 +245,7 @@ mod tests {
         let mut random = Random::new(1);
         let kernel = Kernel { major: 7, minor: 3 };
         for _ in 0..10_000 {
-            for line in operation(&mut random, kernel, "hooks", true) {
+            for line in operation(&mut random, kernel, true) {
                 command::parse(&words::split(line.as_bytes()).unwrap())
                     .unwrap_or_else(|error| panic!("{line}: {error:#}"));
             }
@@ -279,7 +260,7 @@ mod tests {
         let kernel = Kernel { major: 5, minor: 10 };
         let program = |seed| {
             let mut random = Random::new(seed);
-            (0..100).map(|_| operation(&mut random, kernel, "hooks", true)).collect::<Vec<_>>()
+            (0..100).map(|_| operation(&mut random, kernel, true)).collect::<Vec<_>>()
         };
         assert_eq!(program(7), program(7));
         assert_ne!(program(7), program(8));
@@ -287,13 +268,8 @@ mod tests {
 
     #[test]
     fn what_is_left_out_has_a_reason() {
-        let old = left_out(Kernel { major: 5, minor: 10 }, "hooks");
+        let old = left_out(Kernel { major: 5, minor: 10 });
         assert!(old.iter().any(|(name, why)| *name == "setattr" && why.contains("5.12")));
-        assert!(left_out(Kernel { major: 7, minor: 3 }, "hooks").is_empty());
-        assert!(
-            left_out(Kernel { major: 7, minor: 3 }, "notify")
-                .iter()
-                .any(|(name, _)| *name == "rename")
-        );
+        assert!(left_out(Kernel { major: 7, minor: 3 }).is_empty());
     }
 }

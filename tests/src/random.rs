@@ -178,8 +178,8 @@ impl Worker<'_> {
                 program::shrink(&mut self.random)
             } else {
                 let with_trees = mounts < MOUNTS_FOR_TREES_MAX;
-                let (kernel, backend) = (self.oracle.kernel, self.oracle.backend);
-                program::operation(&mut self.random, kernel, backend, with_trees)
+                let kernel = self.oracle.kernel;
+                program::operation(&mut self.random, kernel, with_trees)
             };
             if lines.is_empty() {
                 self.short_lived_namespace()?;

@@ -51,6 +51,11 @@ pub(crate) const MEMBERS: &[Member] = &[
         without: "an ID of 0 means anonymous",
     },
     Member {
+        name: "mnt_namespace.nr_mounts",
+        kernels: "since 6.8",
+        without: "nobody asks for it: the back end `notify` is for 6.15 and later",
+    },
+    Member {
         name: "mnt_namespace.seq_origin",
         kernels: "since 6.15",
         without: "an anonymous namespace does not say where it comes from",

@@ -398,7 +398,7 @@ impl HookSource {
             match self.ring.next() {
                 Some(bytes) => match record::decode(self.cut.apply(&bytes)) {
                     Ok(Record::Event(event)) => events.push(event),
-                    Ok(Record::Call(_)) => {}
+                    Ok(Record::Call(_) | Record::Argument(..) | Record::Glance(_)) => {}
                     Err(error) => {
                         log::error!("a record was not understood: {error}");
                         self.undecoded += 1;

@@ -54,6 +54,7 @@ pub(super) fn ktime_of(event: &Event) -> u64 {
         | Event::GroupDead(origin, _)
         | Event::NamespaceBorn(origin, _)
         | Event::NamespaceGone(origin, _)
+        | Event::Glimpsed(origin, _)
         | Event::Commit(origin, _) => origin.ktime_ns,
     }
 }

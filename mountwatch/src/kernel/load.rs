@@ -1,6 +1,7 @@
 //! Loads and attaches the programs.
 
 mod attach;
+pub(super) mod call_table;
 mod calls;
 mod error;
 mod layout;
@@ -39,6 +40,9 @@ const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 const SYMBOLS_PATH: &str = "/proc/kallsyms";
 /// Where it says what it is locked down for.
 const LOCKDOWN_PATH: &str = "/sys/kernel/security/lockdown";
+
+/// Maps of the programs on system calls.
+const UNUSED: &[&str] = &["CALLING", "NAMES", "STAMPS", "GLANCED"];
 
 /// Bits of a capability set, of linux/capability.h.
 const CAP_SYS_ADMIN: u64 = 1 << 21;
@@ -111,7 +115,7 @@ impl Hooks {
         if let Some(hook) = plan.refused.first() {
             return Err(LoadError::MissingFunction(*hook));
         }
-        let mut ebpf = open(&features, config, &[])?;
+        let mut ebpf = open(&features, config, UNUSED)?;
         // Without its map there are no diagnostics, which are no reason not to run.
         let log = if config.kernel_log { EbpfLogger::init(&mut ebpf).ok() } else { None };
         let mut hooks = Self {
@@ -224,6 +228,7 @@ fn open(
     let spares = u32::from(features.is_preemptible && !config.wishes.no_fentry);
     let kernel_log = u32::from(config.kernel_log);
     let ring_bytes = config.ring_bytes.clamp(limits::RING_BYTES_MIN, 1 << 30).next_power_of_two();
+    let rules = call_table::rules();
     let mut loader = EbpfLoader::new();
     loader.map_max_entries("ROOTS", config.roots_max);
     for map in unused {
@@ -232,6 +237,7 @@ fn open(
     loader
         .override_global("OFFSETS", &features.offsets[..], true)
         .override_global("REGISTERS", &layout::REGISTERS.unwrap_or_default()[..], true)
+        .override_global("RULES", &rules[..], true)
         .override_global("SPARES", &spares, true)
         .override_global("SPANS", &spans[..], true)
         .override_global("NOP_IDMAP", &features.nop_idmap, true)

@@ -7,23 +7,31 @@
 //! | copies by propagation | a notification each, in their own namespaces | each |
 //! | a mount slides below or above another one | nobody | those at the same place, those on top |
 //! | a peer group dies and its slaves get another master | nobody | the slaves |
-//! | attributes or propagation of mounts | a call that returned | the mounts of the caller's namespace; of all others if none of them changed |
-//! | flags or options of a super block | a call that returned | one mount of each super block |
+//! | attributes or propagation of mounts | a call that returned | those that a walk in the kernel met changed |
+//! | the same in another namespace than the caller's | a call with a path that may lead there | all others, if none of the caller's changed |
+//! | flags or options of a super block | a call that returned, an umount that notified nothing | one mount of each super block |
+//! | a name on the way to a mountpoint or a root | a call that returned, by a hash of the name | the mounts that rest on it |
 //! | a namespace is born | a call that returned, a fork | that namespace |
 //! | a namespace dies | the notification that its root mount left | nothing |
+//!
+//! A mount that came and went before it could be looked at is told by the call that made it
+//! (`Glimpsed`).
 //!
 //! Order and freshness: a record is in the ring, and a notification in the queue, before the system
 //! call that caused it returns. Marks come before lists, so that nothing falls between them. So
 //! after [`Notify::drain`] the events tell at least everything that had returned before it.
 //!
 //! What it costs: a look is some 5 microseconds with all that follows. A mount costs three of them,
-//! a umount none, a change of attributes one for each mount of the caller's namespace (`looks`
-//! counts them). A copy by propagation costs a search for its namespace: the ones beside the last
+//! a umount none, a change of attributes one or two for each mount that changed (`looks` counts
+//! them), and the caller 0.1 microseconds for each mount of its namespace. A copy by propagation costs a search for its namespace: the ones beside the last
 //! are asked first.
 
 mod asked;
-mod calls;
+mod births;
+mod callers;
 mod dentries;
+mod effect;
+mod follow;
 mod limits;
 mod look;
 mod queue;
@@ -32,25 +40,23 @@ mod tell;
 
 use super::host;
 use super::load::{Calls, LoadConfig, LoadError};
-use super::namespaces::{self, FoundNamespace, NamespacesError};
+use super::namespaces;
 use super::ring::Ring;
 use super::sys;
-use crate::model::{
-    DentryKey, Event, MountKey, NamespaceEvent, NamespaceId, NamespaceInode, NamespaceKey, Origin,
-};
+use crate::model::{DentryKey, Event, MountKey, NamespaceInode, Origin};
 use crate::wire::record::{self, Record};
 pub use limits::NotifyError;
 pub use look::{LookError, options_of};
 
-use asked::{Asked, Birth};
-use calls::Callers;
-use hashbrown::HashSet;
+use asked::Asked;
+use callers::Callers;
+use follow::Glimpse;
+use hashbrown::{HashMap, HashSet};
 use mountwatch_common::{counter, hook};
-use queue::Notification;
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
-use tell::{Tell, Teller};
+use tell::Teller;
 
 /// How the back end `notify` is started.
 #[derive(Clone, Debug)]
@@ -88,9 +94,21 @@ pub struct Notify {
     notifications: u64,
     overflows: u64,
     undecoded: u64,
+    /// Drains that came to no end of what changed while it was looked at.
+    unsettled: u64,
     losses: u64,
     /// When the last drain began.
     drained_ns: u64,
+    /// Mounts that came and were gone when they were looked at.
+    glimpses: HashMap<MountKey, Glimpse>,
+    /// Mounts that may have changed, of calls that have not ended yet.
+    glances: Vec<(u32, MountKey)>,
+    /// Calls of umount(2) of this drain: thread, begin, end.
+    umounts: Vec<(u32, u64, u64)>,
+    /// Calls that were notified and have not ended yet, or not long ago.
+    notified_open: HashSet<(u32, u64)>,
+    /// A call of umount(2) that unmounted nothing.
+    own_root: Option<(u32, u64)>,
 }
 
 impl Notify {
@@ -103,7 +121,7 @@ impl Notify {
             ..LoadConfig::default()
         })?;
         let ring = calls.take_ring().ok_or(LoadError::Incomplete("ring buffer"))?;
-        let notify = Self {
+        let mut notify = Self {
             calls,
             ring,
             queue,
@@ -112,8 +130,14 @@ impl Notify {
             notifications: 0,
             overflows: 0,
             undecoded: 0,
+            unsettled: 0,
             losses: 0,
             drained_ns: 0,
+            glimpses: HashMap::new(),
+            glances: Vec::new(),
+            umounts: Vec::new(),
+            notified_open: HashSet::new(),
+            own_root: None,
         };
         let mut result = Ok(());
         namespaces::each(|found| {
@@ -121,97 +145,17 @@ impl Notify {
             if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         result?;
+        // Calls that were under way came without a begin. What they did is seen by the first scan.
+        notify.losses = notify.count_losses();
         Ok(notify)
-    }
-
-    fn mark(&self, found: &FoundNamespace) -> Result<(), NotifyError> {
-        sys::fanotify_mark(&self.queue, found.fd.as_fd())
-            .map_err(|io_error| NotifyError::Mark { inode: found.inode, io_error })
-    }
-
-    /// Lists one namespace, or all of them, and says which were found. All of them: everything is
-    /// told anew, so that the index may start from nothing.
-    pub fn scan(
-        &mut self,
-        inode: Option<NamespaceInode>,
-        out: &mut Vec<Event>,
-    ) -> Result<Vec<NamespaceInode>, NotifyError> {
-        let origin = Origin { scan: true, ..origin_of_none(hook::SCAN) };
-        let mut listed = Vec::new();
-        if let Some(inode) = inode {
-            let task = self.task_of(inode);
-            let Some(fd) = namespaces::open(inode, task)? else {
-                return Ok(listed);
-            };
-            let id = sys::namespace_id(fd.as_fd()).map_err(NamespacesError::Ask)?;
-            let found = FoundNamespace { fd, inode, id: id.map(NamespaceId), task: None };
-            if self.mark_and_list(found, origin, out)? {
-                listed.push(inode);
-            }
-        } else {
-            self.teller.dentries.tell_all(&mut |event| out.push(Event::Dentry(origin, event)));
-            let mut result = Ok(());
-            let mut all = Vec::new();
-            // A namespace is listed while it is open, so that it cannot die in the middle.
-            namespaces::each(|found| {
-                let inode = found.inode;
-                all.extend(found.id.map(|id| NamespaceKey(id.0)));
-                match self.mark_and_list(found, origin, out) {
-                    Ok(true) => listed.push(inode),
-                    Ok(false) => {}
-                    Err(error) => {
-                        result = Err(error);
-                        return ControlFlow::Break(());
-                    }
-                }
-                ControlFlow::Continue(())
-            })?;
-            result?;
-            for key in self.teller.table.namespaces().to_vec() {
-                if !all.contains(&key) {
-                    self.teller.namespace_gone(key, origin, out);
-                }
-            }
-        }
-        self.teller.follow_up(origin, out)?;
-        Ok(listed)
-    }
-
-    fn task_of(&self, inode: NamespaceInode) -> Option<u32> {
-        let known = self.teller.table.namespaces().iter();
-        known
-            .filter_map(|key| self.teller.table.namespace(*key))
-            .find(|marked| marked.event.inode == inode)
-            .and_then(|marked| marked.event.task)
-    }
-
-    /// Mark first, then list: what happens between is in both. `false`: there is nothing to list.
-    fn mark_and_list(
-        &mut self,
-        found: FoundNamespace,
-        origin: Origin,
-        out: &mut Vec<Event>,
-    ) -> Result<bool, NotifyError> {
-        self.mark(&found)?;
-        let Some(id) = found.id else { return Ok(false) };
-        let event = NamespaceEvent {
-            key: NamespaceKey(id.0),
-            id: Some(id),
-            inode: found.inode,
-            is_anonymous: false,
-            task: found.task,
-        };
-        let is_there = self.teller.list(&event, origin, out)?;
-        // Not before: so long as it is open it lives, and its end will be notified.
-        drop(found);
-        Ok(is_there)
     }
 
     /// Takes everything that was there when the call began, and tells it.
     pub fn drain(&mut self, out: &mut Vec<Event>) -> Result<Drained, NotifyError> {
         let now_ns = host::monotonic_ns();
         let mut drained = Drained::default();
-        let asked = self.take_records();
+        self.callers.begin_drain(self.drained_ns);
+        let mut asked = self.take_records();
         let mut notifications = Vec::new();
         queue::read_all(&self.queue, &mut notifications).map_err(NotifyError::Read)?;
         for birth in asked.births {
@@ -220,15 +164,15 @@ impl Notify {
         for (tid, ktime_ns) in asked.hidden {
             self.search_born(tid, ktime_ns, out, &mut drained)?;
         }
+        self.umounts = asked.umounts;
         drained.lost |= self.notified(&notifications, now_ns, out)?;
         self.attributes_changed(&asked.attributes, out)?;
-        if let Some((tid, ktime_ns)) = asked.super_blocks {
-            let origin = self.callers.origin(tid, ktime_ns);
-            let keys = self.teller.table.one_of_each_super();
-            let begin = out.len();
-            self.teller.look_again(&keys, origin, out)?;
-            self.commit(origin, begin, out)?;
+        if let Some(caller) = asked.super_blocks.take().or_else(|| self.own_root.take()) {
+            self.super_blocks_changed(caller, out)?;
         }
+        self.own_root = None;
+        self.names_changed(&asked.names, out)?;
+        self.settle(now_ns, out)?;
         let losses = self.count_losses();
         drained.lost |= losses > self.losses;
         self.losses = losses;
@@ -239,7 +183,7 @@ impl Notify {
     /// The ring up to where it was. A slot that is reserved and not yet submitted blocks those
     /// behind it: its program runs on another CPU and is waited for.
     fn take_records(&mut self) -> Asked {
-        let mut asked = Asked::default();
+        let mut asked = Asked { glances: std::mem::take(&mut self.glances), ..Asked::default() };
         let goal = self.ring.produced();
         while self.ring.consumed() < goal {
             let Some(decoded) = self.ring.next().map(|bytes| record::decode(&bytes)) else {
@@ -254,173 +198,24 @@ impl Notify {
                     asked.born(origin, &event);
                 }
                 Ok(Record::Event(_)) => {}
+                Ok(Record::Argument(record, text)) => self.callers.take_text(&record, text),
+                Ok(Record::Glance(glance)) => asked.glanced(&glance),
                 Err(error) => {
                     log::error!("a record was not understood: {error}");
                     self.undecoded += 1;
                 }
             }
         }
+        self.glances = std::mem::take(&mut asked.glances);
         asked
-    }
-
-    /// A namespace that is not known yet. It may be gone by now, which is no error.
-    fn born(
-        &mut self,
-        birth: Birth,
-        out: &mut Vec<Event>,
-        drained: &mut Drained,
-    ) -> Result<(), NotifyError> {
-        log::trace!("{birth:?}");
-        if self.teller.table.namespace(NamespaceKey(birth.id)).is_some() {
-            return Ok(());
-        }
-        let found = if birth.id == 0 {
-            let fd = namespaces::open(birth.inode, Some(birth.task))?;
-            let Some(fd) = fd else { return Ok(()) };
-            let id = sys::namespace_id(fd.as_fd()).map_err(NamespacesError::Ask)?;
-            Some(FoundNamespace { fd, inode: birth.inode, id: id.map(NamespaceId), task: None })
-        } else {
-            namespaces::open_by_id(NamespaceId(birth.id), Some(birth.task))?
-        };
-        let Some(found) = found else { return Ok(()) };
-        self.tell_born(found, birth.maker, birth.ktime_ns, out, drained)
-    }
-
-    fn tell_born(
-        &mut self,
-        found: FoundNamespace,
-        maker: u32,
-        ktime_ns: u64,
-        out: &mut Vec<Event>,
-        drained: &mut Drained,
-    ) -> Result<(), NotifyError> {
-        let inode = found.inode;
-        let origin = Origin { hook: hook::CALL, ..self.callers.origin(maker, ktime_ns) };
-        let begin = out.len();
-        if self.mark_and_list(found, origin, out)? {
-            drained.listed.push(inode);
-        }
-        self.commit(origin, begin, out)
-    }
-
-    /// A call made a namespace that has no process, so that only the kernel's list has it.
-    fn search_born(
-        &mut self,
-        maker: u32,
-        ktime_ns: u64,
-        out: &mut Vec<Event>,
-        drained: &mut Drained,
-    ) -> Result<(), NotifyError> {
-        let mut result = Ok(());
-        namespaces::each(|found| {
-            let is_known = found
-                .id
-                .is_some_and(|id| self.teller.table.namespace(NamespaceKey(id.0)).is_some());
-            if !is_known {
-                result = self.tell_born(found, maker, ktime_ns, out, drained);
-            }
-            if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-        result
-    }
-
-    /// Tells what the notifications name; `true` if some were lost.
-    fn notified(
-        &mut self,
-        notifications: &[Notification],
-        now_ns: u64,
-        out: &mut Vec<Event>,
-    ) -> Result<bool, NotifyError> {
-        let mut lost = false;
-        let mut change: Option<(Origin, usize)> = None;
-        for notification in notifications {
-            log::trace!("{notification:?}");
-            let Notification::Mount { id, is_attached, is_detached, tid } = *notification else {
-                self.overflows += 1;
-                lost = true;
-                continue;
-            };
-            self.notifications += 1;
-            let (origin, _) = match change {
-                Some(same) if same.0.tid == tid => same,
-                other => {
-                    if let Some((origin, begin)) = other {
-                        self.commit(origin, begin, out)?;
-                    }
-                    // A notification has no time; a call that the thread made since the last
-                    // drain has one.
-                    let call = self.callers.latest(tid).map(|call| call.header.ktime_ns);
-                    let ktime_ns = call.filter(|at| *at >= self.drained_ns).unwrap_or(now_ns);
-                    *change.insert((self.callers.origin(tid, ktime_ns), out.len()))
-                }
-            };
-            let key = MountKey(id.0);
-            if is_attached {
-                let hint = self.callers.latest(tid).map(|call| NamespaceKey(call.ns_id));
-                self.teller.notified(key, hint, is_detached, origin, out)?;
-            } else {
-                // Not known: it left with its namespace, or was never seen.
-                self.teller.gone(key, origin, out);
-            }
-        }
-        if let Some((origin, begin)) = change {
-            self.commit(origin, begin, out)?;
-        }
-        Ok(lost)
-    }
-
-    /// Calls that changed attributes say nothing of which mounts: those of the caller's namespace,
-    /// but a path through `/proc/PID/root` or a descriptor may lead into another one.
-    fn attributes_changed(
-        &mut self,
-        calls: &[(NamespaceKey, u32, u64)],
-        out: &mut Vec<Event>,
-    ) -> Result<(), NotifyError> {
-        let mut looked = HashSet::new();
-        let mut unexplained = None;
-        for (namespace, tid, ktime_ns) in calls.iter().rev().copied() {
-            // The last call of a namespace stands for those before it.
-            if !looked.insert(namespace) {
-                continue;
-            }
-            let origin = self.callers.origin(tid, ktime_ns);
-            let begin = out.len();
-            let keys = self.teller.table.members(namespace);
-            let changed = self.teller.tell(&keys, namespace, Tell::Changes, origin, out)?;
-            self.commit(origin, begin, out)?;
-            if changed == 0 {
-                unexplained = Some(origin);
-            }
-        }
-        let Some(origin) = unexplained else { return Ok(()) };
-        let begin = out.len();
-        for namespace in self.teller.table.namespaces().to_vec() {
-            if looked.insert(namespace) {
-                let keys = self.teller.table.members(namespace);
-                self.teller.tell(&keys, namespace, Tell::Changes, origin, out)?;
-            }
-        }
-        self.commit(origin, begin, out)
-    }
-
-    /// The end of one thread's change, if it changed anything.
-    fn commit(
-        &mut self,
-        origin: Origin,
-        begin: usize,
-        out: &mut Vec<Event>,
-    ) -> Result<(), NotifyError> {
-        self.teller.follow_up(origin, out)?;
-        if out.len() > begin {
-            out.push(Event::Commit(origin, self.callers.commit(origin.tid)));
-        }
-        Ok(())
     }
 
     /// The index does not need a dentry any more: it will be told again, by another key, when a
     /// mount needs it. To be called before the next [`Self::drain`] or [`Self::scan`].
     pub fn forget(&mut self, key: DentryKey) {
-        self.teller.dentries.forget(key);
+        if let Some(hash) = self.teller.dentries.forget(key) {
+            self.calls.unwatch_name(hash);
+        }
     }
 
     /// Descriptors that become readable when there is something to drain.
@@ -451,6 +246,7 @@ impl Notify {
             ("notifications", self.notifications),
             ("notifications_lost", self.overflows),
             ("looks", self.teller.look.looks()),
+            ("names_untracked", self.teller.counters.names_untracked),
             ("short_lived", self.teller.counters.short_lived),
             ("unreachable", self.teller.counters.unreachable),
         ]
@@ -458,11 +254,11 @@ impl Notify {
 
     fn count_losses(&self) -> u64 {
         let losses = self.calls.losses();
-        let lost = usize::try_from(counter::RECORDS_LOST)
-            .ok()
-            .and_then(|at| losses.counters.get(at).copied())
-            .unwrap_or(0);
-        lost + losses.recursion_misses + self.undecoded
+        losses.placed()
+            + losses.unplaced()
+            + losses.recursion_misses
+            + self.undecoded
+            + self.unsettled
     }
 
     /// What it cannot see, one sentence each.

@@ -1,6 +1,6 @@
 //! Changes: what a transaction did to the index.
 
-use super::{Bytes, DentryKey, Mount, NamespaceInode, NamespaceKey, Revision};
+use super::{Bytes, DentryKey, Mount, NamespaceInode, NamespaceKey, Revision, UniqueMountId};
 use mountwatch_common::hook::Hook;
 use std::sync::Arc;
 
@@ -44,6 +44,14 @@ pub enum ChangeKind {
     Detach {
         /// As it was.
         mount: Arc<Mount>,
+    },
+    /// A mount came or went that nobody could look at in between: what is known of it comes from
+    /// its notification and from the system call that made it.
+    Glimpsed {
+        /// It.
+        glimpsed: Arc<Glimpsed>,
+        /// It came; else it went.
+        is_attached: bool,
     },
     /// A mount got another parent or mountpoint.
     Move {
@@ -93,8 +101,8 @@ impl ChangeKind {
     /// The word for it in every output.
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Attach { .. } => "attach",
-            Self::Detach { .. } => "detach",
+            Self::Attach { .. } | Self::Glimpsed { is_attached: true, .. } => "attach",
+            Self::Detach { .. } | Self::Glimpsed { is_attached: false, .. } => "detach",
             Self::Move { .. } => "move",
             Self::Attributes { .. } => "attributes",
             Self::SuperBlock { .. } => "super_block",
@@ -115,6 +123,21 @@ impl ChangeKind {
             _ => None,
         }
     }
+}
+
+/// A mount that left before it could be looked at. It was in no snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Glimpsed {
+    /// The ID that is never reused.
+    pub unique_id: Option<UniqueMountId>,
+    /// The namespace of the thread that made it; copies by propagation are in others.
+    pub namespace: Option<NamespaceKey>,
+    /// The mountpoint as it was given to the system call: not resolved, perhaps relative.
+    pub target: Option<Bytes>,
+    /// The source as it was given to the system call.
+    pub source: Option<Bytes>,
+    /// The type of the file system as it was given to the system call.
+    pub fs_type: Option<Bytes>,
 }
 
 /// What one published step did: readers see all of it or nothing.

@@ -4,10 +4,11 @@
 //! nothing, and the last one about an object is true.
 
 use super::{
-    Bytes, DentryKey, Device, MountAttributes, MountId, MountKey, NamespaceId, NamespaceInode,
-    NamespaceKey, PeerGroupId, SuperFlags, SuperKey, UniqueMountId,
+    Bytes, DentryKey, Device, Glimpsed, MountAttributes, MountId, MountKey, NamespaceId,
+    NamespaceInode, NamespaceKey, PeerGroupId, SuperFlags, SuperKey, UniqueMountId,
 };
 use mountwatch_common::hook::Hook;
+use std::sync::Arc;
 
 /// Where an event comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub enum Event {
     NamespaceBorn(Origin, NamespaceEvent),
     /// A mount namespace died.
     NamespaceGone(Origin, NamespaceEvent),
+    /// A mount that left before it could be looked at came or went.
+    Glimpsed(Origin, GlimpsedEvent),
     /// All events of one task's change have been given.
     Commit(Origin, CommitEvent),
 }
@@ -154,6 +157,15 @@ pub struct NamespaceEvent {
     pub is_anonymous: bool,
     /// A task that is in it, if one is known (thread ID in the initial PID namespace).
     pub task: Option<u32>,
+}
+
+/// A mount that left before it could be looked at came or went.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GlimpsedEvent {
+    /// It.
+    pub glimpsed: Arc<Glimpsed>,
+    /// It came; else it went.
+    pub is_attached: bool,
 }
 
 /// The end of one task's change.

@@ -3,7 +3,7 @@
 use super::facts::{Facts, Happening, Scene, What};
 use super::json::Object;
 use super::rfc3339;
-use crate::model::{Bytes, Change, ChangeKind, Mount};
+use crate::model::{Bytes, Change, ChangeKind, Glimpsed, Mount};
 use mountwatch_common::hook;
 
 /// The keys of every line about a mount, in their order; `from` and `before` follow where there was
@@ -75,6 +75,10 @@ fn put_change(line: &mut Object, change: &Change, before: &mut Scene<'_>, now: &
             put_mount(line, &Facts::of(before, mount));
             put_origin(line, Some(change));
         }
+        ChangeKind::Glimpsed { glimpsed, .. } => {
+            put_glimpsed(line, glimpsed, now);
+            put_origin(line, Some(change));
+        }
         ChangeKind::Move { before: old, mount } => {
             let (from, to) = (Facts::of(before, old), Facts::of(now, mount));
             put_mount(line, &to);
@@ -112,6 +116,25 @@ fn put_change(line: &mut Object, change: &Change, before: &mut Scene<'_>, now: &
             put_origin(line, Some(change));
         }
     }
+}
+
+/// The keys of a line about a mount, most of them unknown, and `target`.
+fn put_glimpsed(line: &mut Object, glimpsed: &Glimpsed, now: &Scene<'_>) {
+    let namespace = glimpsed.namespace;
+    line.put("ns", namespace.and_then(|key| now.namespace_inode(key)).map(|inode| inode.0));
+    line.put("ns_id", namespace.and_then(|key| now.namespace_id(key)));
+    line.put("id", None::<u32>);
+    line.put("unique_id", glimpsed.unique_id.map(|id| id.0));
+    for key in ["parent", "parent_unique_id", "mountpoint", "mountpoint_in_parent", "root"] {
+        line.put(key, None::<u32>);
+    }
+    line.put_bytes("fstype", glimpsed.fs_type.as_deref());
+    line.put_bytes("source", glimpsed.source.as_deref());
+    for key in ["options", "fs_options", "device", "propagation", "shared", "master", "unbindable"]
+    {
+        line.put(key, None::<u32>);
+    }
+    line.put_bytes("target", glimpsed.target.as_deref());
 }
 
 fn put_mount(line: &mut Object, facts: &Facts) {

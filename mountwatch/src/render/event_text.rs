@@ -44,6 +44,14 @@ fn push_change(line: &mut String, change: &Change, before: &mut Scene<'_>, now: 
     match &change.kind {
         ChangeKind::Attach { mount } => push_mount(line, &Facts::of(now, mount), None),
         ChangeKind::Detach { mount } => push_mount(line, &Facts::of(before, mount), None),
+        ChangeKind::Glimpsed { glimpsed, .. } => {
+            let inode = glimpsed.namespace.and_then(|key| now.namespace_inode(key));
+            push(line, &inode.map_or_else(|| String::from("-"), |inode| inode.to_string()));
+            for text in [&glimpsed.target, &glimpsed.fs_type, &glimpsed.source] {
+                push(line, &text::visible(text.as_deref().unwrap_or(b"?")));
+            }
+            push(line, "(as given; gone before it could be looked at)");
+        }
         ChangeKind::Move { before: old, mount } => {
             let from = Facts::of(before, old);
             push_mount(line, &Facts::of(now, mount), Some(&where_is(&from)));

@@ -96,6 +96,10 @@ impl<'a> Scene<'a> {
         self.tables.dentry(dentry).is_some_and(|known| known.is_deleted)
     }
 
+    pub(super) fn namespace_inode(&self, key: NamespaceKey) -> Option<NamespaceInode> {
+        Some(self.tables.namespace(key)?.inode)
+    }
+
     pub(super) fn namespace_id(&self, key: NamespaceKey) -> Option<u64> {
         self.tables.namespace(key)?.id.map(|id| id.0)
     }

@@ -20,6 +20,10 @@ impl State {
             Event::GroupDead(origin, group) => self.group_dead(origin, &group),
             Event::NamespaceBorn(origin, namespace) => self.namespace_born(origin, &namespace),
             Event::NamespaceGone(origin, namespace) => self.namespace_gone(origin, &namespace),
+            Event::Glimpsed(origin, event) => {
+                self.open(origin);
+                self.touch_glimpsed(origin, event);
+            }
             Event::Commit(origin, commit) => self.commit(origin, commit),
         }
     }

@@ -2,8 +2,8 @@
 
 use super::{Snapshot, State, Touch};
 use crate::model::{
-    Change, ChangeKind, Coverage, DentryKey, Mount, MountKey, NamespaceInode, NamespaceKey, Origin,
-    SuperKey, Task, Transaction,
+    Change, ChangeKind, Coverage, DentryKey, GlimpsedEvent, Mount, MountKey, NamespaceInode,
+    NamespaceKey, Origin, SuperKey, Task, Transaction,
 };
 use hashbrown::HashMap;
 use mountwatch_common::hook::Hook;
@@ -29,6 +29,7 @@ enum Other {
     Dentry(DentryKey, crate::model::Bytes),
     Super(SuperKey),
     Namespace { key: NamespaceKey, inode: NamespaceInode, born: bool },
+    Glimpsed(GlimpsedEvent),
 }
 
 impl Touched {
@@ -98,6 +99,10 @@ impl State {
         born: bool,
     ) {
         self.touch_other(origin, Other::Namespace { key, inode, born });
+    }
+
+    pub(super) fn touch_glimpsed(&mut self, origin: Origin, event: GlimpsedEvent) {
+        self.touch_other(origin, Other::Glimpsed(event));
     }
 
     fn touch_other(&mut self, origin: Origin, kind: Other) {
@@ -224,6 +229,10 @@ impl State {
                 let mount = self.attached_mount_of(self.tables.super_block(key)?)?;
                 Some(ChangeKind::SuperBlock { mount: Arc::clone(mount) })
             }
+            Other::Glimpsed(event) => Some(ChangeKind::Glimpsed {
+                glimpsed: event.glimpsed,
+                is_attached: event.is_attached,
+            }),
             Other::Namespace { key, inode, born: true } => {
                 Some(ChangeKind::NamespaceBorn { namespace: key, inode })
             }

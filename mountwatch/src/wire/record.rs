@@ -6,8 +6,8 @@ use crate::model::{
     Origin, PeerGroupId, SuperEvent, SuperFlags, SuperKey, UniqueMountId,
 };
 use mountwatch_common::record::{
-    CallRecord, CommitRecord, DentryRecord, GroupRecord, Header, MountRecord, NamespaceRecord,
-    SuperRecord, flag, kind,
+    ArgumentRecord, CallRecord, CommitRecord, DentryRecord, GlanceRecord, GroupRecord, Header,
+    MountRecord, NamespaceRecord, SuperRecord, flag, kind,
 };
 use thiserror::Error;
 use zerocopy::FromBytes;
@@ -45,6 +45,11 @@ pub enum Record {
     Event(Event),
     /// A system call (back end `notify`).
     Call(CallRecord),
+    /// A text argument of the call of its thread that is about to return; `None`: it could not be
+    /// read.
+    Argument(ArgumentRecord, Option<Bytes>),
+    /// A mount that may have changed (back end `notify`).
+    Glance(GlanceRecord),
 }
 
 /// Decodes one record.
@@ -98,6 +103,13 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
             Event::Commit(origin(&header), event)
         }
         kind::CALL => return Ok(Record::Call(read::<CallRecord>(bytes, header.kind)?.0)),
+        kind::ARGUMENT => {
+            let (record, rest) = read::<ArgumentRecord>(bytes, header.kind)?;
+            let text = text(rest, record.text_bytes, header.kind)?;
+            let is_readable = header.flags & flag::UNREADABLE == 0;
+            return Ok(Record::Argument(record, is_readable.then_some(text)));
+        }
+        kind::GLANCE => return Ok(Record::Glance(read::<GlanceRecord>(bytes, header.kind)?.0)),
         other => return Err(DecodeError::Kind(other)),
     };
     Ok(Record::Event(event))

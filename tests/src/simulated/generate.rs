@@ -94,7 +94,7 @@ pub(crate) fn program(seed: u64, flavour: Flavour) -> Vec<Happening> {
             chain(&mut random)
         } else {
             let task = task(&mut random);
-            let lines = program::operation(&mut random, GENERATION, "hooks", true);
+            let lines = program::operation(&mut random, GENERATION, true);
             lines.into_iter().map(|line| format!("{task}: {line}")).collect()
         };
         happenings.extend(lines.into_iter().map(Happening::Line));

@@ -1,40 +1,49 @@
 //! The programs on tracepoints of system calls.
 
+use std::os::fd::AsFd;
+
 use aya::{
     Ebpf,
-    maps::RingBuf,
+    maps::{Array, HashMap, Map, MapData, RingBuf},
     programs::{ProgramError, RawTracePoint, TracePoint},
 };
+use mountwatch_common::{control, limits, name};
 
 use super::{
-    LoadConfig, LoadError, Losses, check_lockdown, features,
+    LoadConfig, LoadError, Losses,
+    call_table::{Call, MOUNT_CALLS, NAME_CALLS},
+    check_lockdown, features,
     losses::{Counters, skips_of},
     map, open, refused,
 };
-use crate::kernel::{ring::Ring, sys_tracefs};
+use crate::kernel::{ring::Ring, sys_map::Mapped, sys_tracefs};
 
-/// System calls of the mount family that the back end `notify` follows, by the names of their
-/// tracepoints. Clone is not among them: births by clone come from `sched_process_fork`.
-const CALLS: &[&str] = &[
-    "mount",
-    "umount",
-    "move_mount",
-    "open_tree",
-    "open_tree_attr",
-    "fsopen",
-    "fsconfig",
-    "fsmount",
-    "fspick",
-    "mount_setattr",
-    "pivot_root",
-    "unshare",
-    "setns",
+/// Maps of the hooks.
+const UNUSED: &[&str] = &["TOLD", "ROOTS", "STASH", "DONE", "CALLED"];
+
+/// The program that must come before the one that tells the call's end.
+const GLANCE: &str = "glance_exit";
+
+/// Programs, the half of the calls that they are for, and those calls, in the order in which they
+/// are attached and run: begins before ends, so that few ends come without a begin.
+const PROGRAMS: &[(&str, &str, &[Call])] = &[
+    ("call_enter", "enter", MOUNT_CALLS),
+    (GLANCE, "exit", MOUNT_CALLS),
+    ("call_exit", "exit", MOUNT_CALLS),
+    ("name_enter", "enter", NAME_CALLS),
+    ("name_exit", "exit", NAME_CALLS),
 ];
 
 /// The programs on tracepoints, for hosts that refuse [`Hooks`]. Dropping it detaches them.
 pub struct Calls {
     ebpf: Ebpf,
     counters: Counters,
+    control: Array<MapData, u64>,
+    names: HashMap<MapData, u64, u8>,
+    glanced: HashMap<MapData, u64, [u32; 6]>,
+    stamps: Mapped,
+    /// Programs refer to it by its descriptor.
+    _stamps: MapData,
     ring: Option<Ring>,
     attached: Vec<String>,
 }
@@ -50,30 +59,96 @@ impl Calls {
     pub fn load(config: &LoadConfig) -> Result<Self, LoadError> {
         check_lockdown()?;
         let features = features()?;
-        let mut ebpf = open(&features, config, &["TOLD", "ROOTS", "STASH", "DONE", "CALLED"])?;
-        let mut attached = sys_tracefs::with_tracefs(|| attach_calls(&mut ebpf))
-            .map_err(|_| LoadError::NoTracepoints)??;
-        if attached.is_empty() {
-            return Err(LoadError::NoTracepoints);
-        }
-        let name = "fork";
-        let refused = |error: &ProgramError| refused(name, "sched_process_fork", error);
-        let program = ebpf.program_mut(name).ok_or(LoadError::Incomplete(name))?;
-        let program: &mut RawTracePoint = program.try_into().map_err(|error| refused(&error))?;
-        program
-            .load()
-            .and_then(|()| program.attach("sched_process_fork").map(drop))
-            .map_err(|error| refused(&error))?;
-        attached.push("sched_process_fork".to_owned());
-        Ok(Self {
+        let mut ebpf = open(&features, config, UNUSED)?;
+        let Some(Map::Array(stamps)) = ebpf.take_map("STAMPS") else {
+            return Err(LoadError::Incomplete("map STAMPS"));
+        };
+        let stamps_bytes = limits::STAMPS as usize * size_of::<u64>();
+        let mut calls = Self {
             counters: Counters::new(&mut ebpf)?,
+            control: map(&mut ebpf, "CONTROL", Array::try_from)?,
+            names: map(&mut ebpf, "NAMES", HashMap::try_from)?,
+            glanced: map(&mut ebpf, "GLANCED", HashMap::try_from)?,
+            stamps: Mapped::new(stamps.fd().as_fd(), stamps_bytes).map_err(LoadError::Ring)?,
+            _stamps: stamps,
             ring: Some(
                 Ring::new(map(&mut ebpf, "RECORDS", RingBuf::try_from)?)
                     .map_err(LoadError::Ring)?,
             ),
             ebpf,
-            attached,
-        })
+            attached: Vec::new(),
+        };
+        sys_tracefs::with_tracefs(|| calls.attach()).map_err(|_| LoadError::NoTracepoints)??;
+        Ok(calls)
+    }
+
+    fn attach(&mut self) -> Result<(), LoadError> {
+        for (program, half, calls) in PROGRAMS {
+            self.attach_to(program, half, calls)?;
+        }
+        if self.attached.is_empty() {
+            return Err(LoadError::NoTracepoints);
+        }
+        let name = "fork";
+        let refused = |error: &ProgramError| refused(name, "sched_process_fork", error);
+        let program = self.ebpf.program_mut(name).ok_or(LoadError::Incomplete(name))?;
+        let program: &mut RawTracePoint = program.try_into().map_err(|error| refused(&error))?;
+        program
+            .load()
+            .and_then(|()| program.attach("sched_process_fork").map(drop))
+            .map_err(|error| refused(&error))?;
+        self.attached.push("sched_process_fork".to_owned());
+        Ok(())
+    }
+
+    /// Attaches one program to one half of the calls that it is for.
+    fn attach_to(
+        &mut self,
+        name: &'static str,
+        half: &str,
+        calls: &[Call],
+    ) -> Result<(), LoadError> {
+        let refused =
+            |error: &ProgramError| refused(name, "the tracepoints of system calls", error);
+        let program = self.ebpf.program_mut(name).ok_or(LoadError::Incomplete(name))?;
+        let program: &mut TracePoint = program.try_into().map_err(|error| refused(&error))?;
+        program.load().map_err(|error| refused(&error))?;
+        for call in calls.iter().filter(|call| name != GLANCE || call.attributes.is_some()) {
+            let tracepoint = format!("sys_{half}_{}", call.name);
+            match program.attach("syscalls", &tracepoint) {
+                Ok(_) => self.attached.push(tracepoint),
+                // An older kernel does not have the call.
+                Err(ProgramError::TracePointError(_)) => {}
+                Err(error) => return Err(refused(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks out for a name from now on. `false`: there is no room for it, and every rename and
+    /// deletion is told from now on.
+    pub fn watch_name(&mut self, hash: u64) -> bool {
+        if self.names.insert(hash, 0, 0).is_ok() {
+            return true;
+        }
+        // This cannot fail: the cell is there.
+        let _ = self.control.set(control::NAMES_UNTRACKED, 1, 0);
+        false
+    }
+
+    /// Does not look out for a name any more.
+    pub fn unwatch_name(&mut self, hash: u64) {
+        let _ = self.names.remove(&hash);
+    }
+
+    /// When a name of the same cell was renamed or deleted last, CLOCK_MONOTONIC in nanoseconds.
+    pub fn name_changed_ns(&self, hash: u64) -> u64 {
+        self.stamps.word(name::cell(hash) as usize * size_of::<u64>())
+    }
+
+    /// What was told of a mount's attributes may not be what they are: they are told again.
+    pub fn forget_glance(&mut self, unique_id: u64) {
+        let _ = self.glanced.remove(&unique_id);
     }
 
     /// The consumer's end of the ring; `None` if it was taken before.
@@ -88,30 +163,8 @@ impl Calls {
 
     /// What was lost so far.
     pub fn losses(&self) -> Losses {
-        let skips = ["call_enter", "call_exit", "fork"].map(|name| skips_of(&self.ebpf, name));
-        let recursion_misses = skips.into_iter().sum();
+        let names = PROGRAMS.iter().map(|(name, ..)| *name).chain(["fork"]);
+        let recursion_misses = names.map(|name| skips_of(&self.ebpf, name)).sum();
         Losses { counters: self.counters.read(), recursion_misses, ..Losses::default() }
     }
-}
-
-/// Attaches the two programs for system calls; the tracepoints' names.
-fn attach_calls(ebpf: &mut Ebpf) -> Result<Vec<String>, LoadError> {
-    let mut attached = Vec::new();
-    for (name, half) in [("call_enter", "enter"), ("call_exit", "exit")] {
-        let refused =
-            |error: &ProgramError| refused(name, "the tracepoints of system calls", error);
-        let program = ebpf.program_mut(name).ok_or(LoadError::Incomplete(name))?;
-        let program: &mut TracePoint = program.try_into().map_err(|error| refused(&error))?;
-        program.load().map_err(|error| refused(&error))?;
-        for call in CALLS {
-            let tracepoint = format!("sys_{half}_{call}");
-            match program.attach("syscalls", &tracepoint) {
-                Ok(_) => attached.push(tracepoint),
-                // An older kernel does not have the call.
-                Err(ProgramError::TracePointError(_)) => {}
-                Err(error) => return Err(refused(&error)),
-            }
-        }
-    }
-    Ok(attached)
 }

@@ -1,9 +1,11 @@
 //! What the records of one drain ask for.
 
-use super::calls::{Callers, tid_of};
+use super::callers::{Callers, tid_of};
+use super::effect::Class;
 use super::table::Table;
-use crate::model::{NamespaceEvent, NamespaceInode, NamespaceKey, Origin};
-use mountwatch_common::record::CallRecord;
+use crate::kernel::load::call_table;
+use crate::model::{MountKey, NamespaceEvent, NamespaceInode, NamespaceKey, Origin};
+use mountwatch_common::record::{CallRecord, GlanceRecord, flag};
 
 /// What the records of one drain ask for.
 #[derive(Debug, Default)]
@@ -13,9 +15,15 @@ pub(super) struct Asked {
     /// Threads that made a namespace which they are not in.
     pub(super) hidden: Vec<(u32, u64)>,
     /// Calls that changed attributes.
-    pub(super) attributes: Vec<(NamespaceKey, u32, u64)>,
+    pub(super) attributes: Vec<Attributes>,
     /// The last call that changed a super block.
     pub(super) super_blocks: Option<(u32, u64)>,
+    /// Calls that renamed or deleted names.
+    pub(super) names: Vec<Names>,
+    /// Calls of umount(2), with their begins.
+    pub(super) umounts: Vec<(u32, u64, u64)>,
+    /// Mounts that may have changed, of calls that have not ended yet, by thread: for the next drain.
+    pub(super) glances: Vec<(u32, MountKey)>,
 }
 
 /// A namespace that may be new.
@@ -31,6 +39,29 @@ pub(super) struct Birth {
     pub(super) ktime_ns: u64,
 }
 
+/// A call that changed attributes.
+#[derive(Clone, Debug)]
+pub(super) struct Attributes {
+    pub(super) namespace: NamespaceKey,
+    pub(super) tid: u32,
+    pub(super) ktime_ns: u64,
+    /// The mounts that were not as they were told.
+    pub(super) mounts: Vec<MountKey>,
+    /// There may be more of them in the namespace.
+    pub(super) is_astray: bool,
+    /// There may be some in other namespaces.
+    pub(super) is_elsewhere: bool,
+}
+
+/// A call that renamed or deleted a name.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    /// Hashes of the names it was given, 0 for one that is not known.
+    pub(super) hashes: Vec<u64>,
+    pub(super) tid: u32,
+    pub(super) ktime_ns: u64,
+}
+
 impl Asked {
     /// A process was born in a new namespace.
     pub(super) fn born(&mut self, origin: Origin, event: &NamespaceEvent) {
@@ -43,11 +74,22 @@ impl Asked {
         });
     }
 
+    /// A mount is not as it was told.
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is the thread")]
+    pub(super) fn glanced(&mut self, glance: &GlanceRecord) {
+        self.glances.push((glance.header.pid_tgid as u32, MountKey(glance.unique_id)));
+    }
+
     /// A system call began or returned.
     pub(super) fn called(&mut self, call: &CallRecord, callers: &mut Callers, table: &Table) {
         let tid = tid_of(call);
         let ktime_ns = call.header.ktime_ns;
-        let effect = callers.take(call);
+        if let Some(count) = call_table::names_of(i64::from(call.call)) {
+            let hashes = call.args.get(..count).unwrap_or_default().to_vec();
+            self.names.push(Names { hashes, tid, ktime_ns });
+            return;
+        }
+        let finished = callers.take(call);
         let key = NamespaceKey(call.ns_id);
         if call.ns_id != 0 && table.namespace(key).is_none() {
             self.births.push(Birth {
@@ -58,14 +100,32 @@ impl Asked {
                 ktime_ns,
             });
         }
+        let mut mounts = Vec::new();
+        if call.header.flags & flag::EXIT != 0 {
+            let of_thread = self.glances.extract_if(.., |(other, _)| *other == tid);
+            mounts.extend(of_thread.map(|(_, mount)| mount));
+        }
+        let effect = finished.as_ref().map(|finished| finished.effect).unwrap_or_default();
+        // A call that failed may have changed a part.
+        if effect.attributes || !mounts.is_empty() {
+            self.attributes.push(Attributes {
+                namespace: key,
+                tid,
+                ktime_ns,
+                mounts,
+                is_astray: call.header.flags & flag::ASTRAY != 0,
+                is_elsewhere: effect.elsewhere
+                    && finished.as_ref().is_some_and(|finished| finished.may_be_elsewhere()),
+            });
+        }
         if effect.namespace {
             self.hidden.push((tid, ktime_ns));
         }
-        if effect.attributes {
-            self.attributes.push((key, tid, ktime_ns));
-        }
         if effect.super_blocks {
             self.super_blocks = Some((tid, ktime_ns));
+        }
+        if effect.class == Class::Detach {
+            self.umounts.push((tid, call.begin_ktime_ns, ktime_ns));
         }
     }
 }

@@ -3,9 +3,15 @@
 //! The kernel gives this back end paths and no addresses. A dentry is therefore known by its
 //! super block and its path in it: equal places have equal keys, and a key is never used again.
 //! It is told once, before the first mount that needs it, until the index forgets it.
+//!
+//! A rename or a deletion is told by a hash of the name. What may be concerned is every dentry of
+//! that name and all below it: the mounts that rest on those are looked at again, and so get new
+//! keys for their new places.
 
 use crate::model::{Bytes, DentryEvent, DentryKey, Device};
 use hashbrown::HashMap;
+use mountwatch_common::name;
+use std::collections::BTreeSet;
 
 /// What the kernel appends to the path of a dentry that was deleted.
 const DELETED: &[u8] = b"//deleted";
@@ -16,6 +22,12 @@ pub(super) struct Dentries {
     last: u64,
     keys: HashMap<Place, DentryKey>,
     places: HashMap<DentryKey, Place>,
+    /// Dentries by their parents.
+    children: BTreeSet<(DentryKey, DentryKey)>,
+    /// Dentries by the hashes of their names.
+    names: BTreeSet<(u64, DentryKey)>,
+    /// Those that are new since [`Self::take_fresh`].
+    fresh: Vec<(u64, DentryKey)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -61,11 +73,48 @@ impl Dentries {
             .fold(start, |at, name| self.key(Place::Name(at, name.into()), told))
     }
 
-    /// The index does not need it any more.
-    pub(super) fn forget(&mut self, key: DentryKey) {
-        if let Some(place) = self.places.remove(&key) {
-            self.keys.remove(&place);
+    /// The index does not need it any more. Gives the hash of a name that no dentry has now.
+    pub(super) fn forget(&mut self, key: DentryKey) -> Option<u64> {
+        let place = self.places.remove(&key)?;
+        self.keys.remove(&place);
+        if let Place::Name(parent, _) | Place::Deleted(parent, _) = &place {
+            self.children.remove(&(*parent, key));
         }
+        let hash = hash_of(&place)?;
+        self.names.remove(&(hash, key));
+        (!self.is_known(hash)).then_some(hash)
+    }
+
+    fn is_known(&self, hash: u64) -> bool {
+        self.named(hash).next().is_some()
+    }
+
+    fn named(&self, hash: u64) -> impl Iterator<Item = DentryKey> + '_ {
+        let all = (hash, DentryKey(0))..=(hash, DentryKey(u64::MAX));
+        self.names.range(all).map(|(_, key)| *key)
+    }
+
+    /// Dentries that are new since the last call, by the hashes of their names.
+    pub(super) fn take_fresh(&mut self) -> Vec<(u64, DentryKey)> {
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// Dentries whose name has one of these hashes, and all below them. 0: any name.
+    pub(super) fn at_and_below(&self, hashes: &[u64]) -> Vec<DentryKey> {
+        let mut found: Vec<DentryKey> = if hashes.contains(&0) {
+            self.names.iter().map(|(_, key)| *key).collect()
+        } else {
+            hashes.iter().flat_map(|hash| self.named(*hash)).collect()
+        };
+        let mut at = 0;
+        while let Some(key) = found.get(at).copied() {
+            let below = (key, DentryKey(0))..=(key, DentryKey(u64::MAX));
+            found.extend(self.children.range(below).map(|(_, child)| *child));
+            at += 1;
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     /// Tells all of them anew: whoever scans everything may have lost everything.
@@ -85,9 +134,24 @@ impl Dentries {
         self.last += 1;
         let key = DentryKey(self.last);
         told(event(key, &place));
+        if let Place::Name(parent, _) | Place::Deleted(parent, _) = &place {
+            self.children.insert((*parent, key));
+        }
+        if let Some(hash) = hash_of(&place) {
+            self.names.insert((hash, key));
+            self.fresh.push((hash, key));
+        }
         self.keys.insert(place.clone(), key);
         self.places.insert(key, place);
         key
+    }
+}
+
+/// The hash of a name that can be renamed or deleted.
+fn hash_of(place: &Place) -> Option<u64> {
+    match place {
+        Place::Name(_, name) => Some(name::hash(name)),
+        Place::Root(_) | Place::Deleted(..) | Place::Literal(..) => None,
     }
 }
 
@@ -178,6 +242,23 @@ mod tests {
         let mut told = Vec::new();
         assert_ne!(dentries.root(DEVICE, b"/a", &mut |event| told.push(event)), key);
         assert_eq!(told.len(), 1);
+    }
+
+    #[test]
+    fn a_name_stands_for_all_below_it() {
+        let mut dentries = Dentries::default();
+        let b = dentries.root(DEVICE, b"/a/b", &mut silent());
+        let c = dentries.root(DEVICE, b"/a/c//deleted", &mut silent());
+        let other = dentries.root(Device::new(8, 2), b"/a", &mut silent());
+        assert_eq!(dentries.take_fresh().len(), 3, "what is deleted has no name to look out for");
+        let found = dentries.at_and_below(&[name::hash(b"a")]);
+        assert!([b, c, other].iter().all(|key| found.contains(key)) && found.len() == 4);
+        assert_eq!(dentries.at_and_below(&[name::hash(b"b")]), [b]);
+        assert!(dentries.at_and_below(&[name::hash(b"c")]).is_empty());
+        assert_eq!(dentries.at_and_below(&[0]).len(), 4);
+        assert_eq!(dentries.forget(other), None, "another one has that name");
+        assert_eq!(dentries.forget(b), Some(name::hash(b"b")));
+        assert!(dentries.at_and_below(&[name::hash(b"b")]).is_empty());
     }
 
     #[test]

@@ -53,16 +53,15 @@ pub enum NotifyError {
 
 /// What no notification and no call says.
 pub(super) const BLIND: &[&str] = &[
-    "a renamed directory above a mountpoint or above the root of a bind mount keeps its old name \
-     until the mount is looked at again",
-    "a bind mount whose root was deleted is not marked as such until it is looked at again",
-    "a mount that is gone again before it is looked at leaves no trace",
+    "a mount that is gone again before it is looked at is told by what its system call was given; \
+     it is in no snapshot",
     "of several changes of one mount between two looks only the last is seen",
-    "attributes that a 32-bit process changes are not seen until the mount is looked at again",
-    "attributes that a process changes in another mount namespace than its own may not be seen if \
-     it changes its own at the same time",
-    "a super block that a process turns read-only by unmounting its own root directory is not seen \
-     until it is looked at again",
+    "names that are renamed or deleted without a system call for it (by io_uring, a network file \
+     server, or the file system itself) stay until the mount is looked at again",
+    "attributes and names that a 32-bit process changes are not seen until the mount is looked at \
+     again",
+    "propagation that a process changes in another mount namespace, through a symbolic link that \
+     leads there, is not seen until the mount is looked at again",
 ];
 
 /// Said when it happened.

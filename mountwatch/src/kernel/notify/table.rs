@@ -25,6 +25,8 @@ pub(super) struct Marked {
 pub(super) struct Table {
     mounts: HashMap<MountKey, MountEvent>,
     places: BTreeSet<(MountKey, DentryKey, MountKey)>,
+    /// Mounts by their roots and by their mountpoints.
+    resting: BTreeSet<(DentryKey, MountKey)>,
     members: BTreeSet<(NamespaceKey, MountKey)>,
     slaves: BTreeSet<(PeerGroupId, MountKey)>,
     supers: HashMap<Device, (SuperEvent, BTreeSet<MountKey>)>,
@@ -43,6 +45,7 @@ impl Table {
         let before = self.unlink(event.key);
         let key = event.key;
         self.places.insert((event.parent, event.mountpoint, key));
+        self.resting.extend([(event.root, key), (event.mountpoint, key)]);
         if let Some(namespace) = event.namespace {
             self.members.insert((namespace, key));
         }
@@ -69,6 +72,8 @@ impl Table {
     fn unlink(&mut self, key: MountKey) -> Option<MountEvent> {
         let event = self.mounts.remove(&key)?;
         self.places.remove(&(event.parent, event.mountpoint, key));
+        self.resting.remove(&(event.root, key));
+        self.resting.remove(&(event.mountpoint, key));
         if let Some(namespace) = event.namespace {
             self.members.remove(&(namespace, key));
         }
@@ -96,6 +101,15 @@ impl Table {
             .range((parent, mountpoint, FIRST)..=(parent, mountpoint, LAST))
             .map(|(_, _, mount)| *mount)
             .collect()
+    }
+
+    /// The mounts whose root or mountpoint is one of these dentries.
+    pub(super) fn resting_on(&self, dentries: &[DentryKey]) -> Vec<MountKey> {
+        let on = |dentry: &DentryKey| {
+            let all = (*dentry, FIRST)..=(*dentry, LAST);
+            self.resting.range(all).map(|(_, mount)| *mount)
+        };
+        dentries.iter().flat_map(on).collect()
     }
 
     /// The mounts of a namespace.
@@ -181,6 +195,8 @@ mod tests {
         assert_eq!(table.at(MountKey(2), DentryKey(6)), [MountKey(3)]);
         assert_eq!(table.members(NamespaceKey(1)), [MountKey(3)]);
         assert_eq!(table.slaves(PeerGroupId(7)), [MountKey(3)]);
+        assert_eq!(table.resting_on(&[DentryKey(6)]), [MountKey(3)]);
+        assert!(table.resting_on(&[DentryKey(5)]).is_empty());
         table.take_mount(MountKey(3));
         assert!(table.slaves(PeerGroupId(7)).is_empty());
         assert!(table.members(NamespaceKey(1)).is_empty());

@@ -20,6 +20,8 @@ const TRIES: usize = 4;
 pub(super) struct Counters {
     /// Mounts that were gone when they were looked at for the first time.
     pub(super) short_lived: u64,
+    /// Names that found no room in the kernel side's table.
+    pub(super) names_untracked: u64,
     /// Mounts whose mountpoint cannot be reached from the root of their namespace.
     pub(super) unreachable: u64,
 }
@@ -35,6 +37,8 @@ pub(super) struct Teller {
     left: Vec<PeerGroupId>,
     /// Mounts that another one's change may have moved.
     again: Vec<MountKey>,
+    /// Mounts whose attributes changed: what the kernel side told of them is old.
+    pub(super) altered: Vec<MountKey>,
     /// Where the last mount of a namespace not known was found, in the table's order.
     cursor: usize,
 }
@@ -238,6 +242,9 @@ impl Teller {
             && is_new
         {
             self.left.extend(before.peer_group.filter(|_| before.peer_group != event.peer_group));
+            if attributes(before) != attributes(&event) {
+                self.altered.push(event.key);
+            }
         }
         if is_new && before.as_ref().is_none_or(|before| !is_at_same_place(before, &event)) {
             // It may have slid below one that was there, or on top.
@@ -281,7 +288,7 @@ impl Teller {
     }
 
     /// Looks at a mount of which only the ID is known. `hint`: the namespace of the thread that
-    /// changed it.
+    /// changed it. `false`: it is gone, and was never told.
     pub(super) fn notified(
         &mut self,
         key: MountKey,
@@ -289,12 +296,9 @@ impl Teller {
         moved: bool,
         origin: Origin,
         out: &mut Vec<Event>,
-    ) -> Result<(), LookError> {
+    ) -> Result<bool, LookError> {
         let Some(namespace) = self.namespace_of(key, hint)? else {
-            if !self.gone(key, origin, out) {
-                self.counters.short_lived += 1;
-            }
-            return Ok(());
+            return Ok(self.gone(key, origin, out));
         };
         let mut keys = vec![key];
         if moved {
@@ -304,7 +308,8 @@ impl Teller {
             keys.extend(below.unwrap_or_default().into_iter().map(|id| MountKey(id.0)));
         }
         self.tell(&keys, namespace, Tell::Changes, origin, out)?;
-        Ok(())
+        // It may have gone between the two looks.
+        Ok(self.table.mount(key).is_some())
     }
 
     /// The namespace of a mount, which a notification does not say.
@@ -391,6 +396,12 @@ fn way<'a>(found: &'a Statmount, above: &Statmount) -> Option<&'a [u8]> {
         (None, Some(point)) if point == b"/" => Some(b""),
         _ => None,
     }
+}
+
+/// What changes without a notification.
+fn attributes(event: &MountEvent) -> impl PartialEq + use<> {
+    let group = (event.peer_group, event.master, event.unbindable);
+    (event.attributes, event.super_flags, group)
 }
 
 fn is_at_same_place(before: &MountEvent, event: &MountEvent) -> bool {

@@ -1,0 +1,182 @@
+//! Which mounts a call changed, where no function of the kernel may be hooked (back end `notify`).
+//!
+//! A walk over the caller's namespace when the call returns. It compares a few numbers of each
+//! mount with those that were told last, and tells those that differ: userspace looks at them.
+//! A walk that a change of topology leads astray meets another number of mounts than there are, and
+//! then the call's record says so.
+
+use aya_ebpf::{
+    helpers::generated::bpf_get_current_task,
+    macros::{map, tracepoint},
+    maps::LruHashMap,
+    programs::TracePointContext,
+};
+use mountwatch_common::{
+    counter, hook, limits, offset,
+    record::{GlanceRecord, flag, kind},
+};
+
+use crate::{
+    calls::{changes_attributes, kept, mount_namespace_of},
+    emit::{Wake, reserve},
+    lost,
+    maps::{WALK, slot},
+    read,
+    step::next_mount,
+    walk::{Walk, phase},
+};
+
+/// What was told of a mount.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Glanced {
+    mnt_flags: u32,
+    t_flags: u32,
+    group: u32,
+    master: u32,
+    sb_flags: u32,
+    reserved: u32,
+}
+
+/// Unique ID of a mount → what was told of it. Userspace takes out what it saw change. The LRU
+/// kind: what it forgets is told once more.
+#[map]
+static GLANCED: LruHashMap<u64, Glanced> = LruHashMap::with_max_entries(limits::GLANCED_MAX, 0);
+
+/// `syscalls:sys_exit_*` of the calls that change attributes, before `call_exit` of the same.
+#[tracepoint]
+pub fn glance_exit(context: TracePointContext) -> u32 {
+    let call = read::argument(&context, 1);
+    // A call that failed may have changed a part.
+    let Some(called) = kept(0) else { return 0 };
+    if !changes_attributes(call, called) {
+        return 0;
+    }
+    // SAFETY: the helper has no precondition.
+    let ns = mount_namespace_of(unsafe { bpf_get_current_task() });
+    let root: u64 = if ns == 0 { 0 } else { read::member(ns, offset::NAMESPACE_ROOT) };
+    if root == 0 {
+        return 0;
+    }
+    let Some(walk) = Walk::begin(slot::SETATTR, hook::CALL, 0, false) else { return 0 };
+    walk.own_ns = ns;
+    walk.lost_ns = ns;
+    walk.aim(root, false);
+    let before: u32 = read::member(ns, offset::NAMESPACE_NR_MOUNTS);
+    glance_run(slot::SETATTR);
+    let after: u32 = read::member(ns, offset::NAMESPACE_NR_MOUNTS);
+    let met = match WALK.get_ptr(slot::SETATTR) {
+        // SAFETY: the slot is used by one program at a time (`maps::slot`).
+        Some(walk) => unsafe { (&raw const (*walk).told).read_volatile() },
+        None => 0,
+    };
+    if met != before || met != after {
+        // SAFETY: an element of the map, which only this very thread removes.
+        unsafe { (&raw mut (*called).astray).write_volatile(u64::from(flag::ASTRAY)) };
+    }
+    0
+}
+
+/// Walks until the end, or until the bound, which counts as a loss.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn glance_run(slot: u32) -> i32 {
+    let mut round = 0;
+    while round < limits::GLANCE_ROUNDS {
+        if glance_rounds(slot) != 0 {
+            return 0;
+        }
+        round += 1;
+    }
+    lost::lost(counter::WALKS_CUT, 0);
+    1
+}
+
+/// The middle loop. 1 = the walk is over.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn glance_rounds(slot: u32) -> i32 {
+    let mut round = 0;
+    while round < limits::GLANCE_ROUNDS {
+        if glance_steps(slot) != 0 {
+            return 1;
+        }
+        round += 1;
+    }
+    0
+}
+
+/// The inner loop. 1 = the walk is over.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn glance_steps(slot: u32) -> i32 {
+    let mut step = 0;
+    while step < limits::GLANCE_ROUNDS {
+        if glance_step(slot) != 0 {
+            return 1;
+        }
+        step += 1;
+    }
+    0
+}
+
+/// One mount, or a part of the way up from one. 1 = the walk is over.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn glance_step(slot: u32) -> i32 {
+    let Some(walk) = WALK.get_ptr_mut(slot) else { return 1 };
+    // SAFETY: the slot is used by one program at a time (`maps::slot`).
+    let walk = unsafe { &mut *walk };
+    if walk.phase == phase::ROOT {
+        return 1;
+    }
+    if walk.phase == phase::MOUNT {
+        walk.told += 1;
+        read::mount(&mut walk.mount_bytes, walk.mount);
+        glance(walk);
+    }
+    next_mount(walk)
+}
+
+/// Tells the mount that the walk stands at if it is not as it was told.
+#[inline(always)]
+fn glance(walk: &mut Walk) {
+    let t_flags = if read::offset(offset::MOUNT_T_FLAGS) == offset::ABSENT {
+        0
+    } else {
+        read::half(&walk.mount_bytes, offset::MOUNT_T_FLAGS)
+    };
+    let master = read::word(&walk.mount_bytes, offset::MOUNT_MASTER);
+    let now = Glanced {
+        mnt_flags: walk.embedded(offset::VFSMOUNT_FLAGS) as u32,
+        t_flags,
+        group: read::half(&walk.mount_bytes, offset::MOUNT_GROUP_ID),
+        master: if master == 0 { 0 } else { read::member(master, offset::MOUNT_GROUP_ID) },
+        sb_flags: read::member(walk.embedded(offset::VFSMOUNT_SB), offset::SUPER_FLAGS),
+        reserved: 0,
+    };
+    let unique_id = read::word(&walk.mount_bytes, offset::MOUNT_ID_UNIQUE);
+    // SAFETY: the element may change meanwhile: then it is told once more, or by the other one.
+    if unsafe { GLANCED.get(unique_id) }.is_some_and(|told| *told == now) {
+        return;
+    }
+    let ns = walk.own_ns;
+    walk.load_namespace(ns);
+    let Some(mut entry) = reserve::<GlanceRecord>(ns) else { return };
+    let record = entry.as_mut_ptr();
+    // SAFETY: the slot is ours until submitted; every field is written.
+    unsafe {
+        walk.header(&raw mut (*record).header, kind::GLANCE, 0);
+        (*record).unique_id = unique_id;
+        (*record).ns_id = walk.ns_id;
+        (*record).mnt_flags = now.mnt_flags;
+        (*record).t_flags = now.t_flags;
+        (*record).group = now.group;
+        (*record).master = now.master;
+        (*record).sb_flags = now.sb_flags;
+        (*record).reserved = 0;
+    }
+    entry.submit(Wake::Silent.flags());
+    // No room: told again next time.
+    let _ = GLANCED.insert(unique_id, now, 0);
+}

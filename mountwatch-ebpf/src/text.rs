@@ -1,0 +1,170 @@
+//! Texts out of the memory of the running process, and the names at their ends.
+
+use aya_ebpf::{helpers::generated::bpf_probe_read_user_str, macros::map, maps::PerCpuArray};
+use mountwatch_common::{
+    hook,
+    limits::{TEXT_BYTES_MAX, TEXT_BYTES_SHORT},
+    name,
+    record::{ArgumentLong, ArgumentRecord, ArgumentShort, flag, kind},
+};
+
+use crate::{
+    emit::{Wake, header, reserve},
+    read,
+};
+
+/// The last bytes of a path that are looked at for its last component: a name of 255 bytes, and
+/// slashes behind it.
+const TAIL_BYTES: u32 = 320;
+/// Bytes that one round of [`name_steps`] takes.
+const STEP_BYTES: u32 = 64;
+
+/// A text, and the state of the search for the name at its end.
+#[repr(C)]
+struct Text {
+    bytes: [u8; TEXT_BYTES_MAX],
+    at: u32,
+    end: u32,
+    /// The component at hand has bytes.
+    has_bytes: u32,
+    /// The beginning of the component at hand was seen.
+    is_whole: u32,
+    hash: u64,
+    /// The hash of the component before.
+    last: u64,
+}
+
+#[map]
+static TEXT: PerCpuArray<Text> = PerCpuArray::with_max_entries(1, 0);
+
+/// Tells one text argument of the call that returns.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn argument_tell(call: u32, index: u32, pointer: u64) -> i32 {
+    let Some(text) = TEXT.get_ptr_mut(0) else { return 1 };
+    let (length, flags) = match load(text, pointer) {
+        Some(length) => (length, 0),
+        None => (0, flag::UNREADABLE),
+    };
+    // SAFETY: the memory of this CPU is ours until we end.
+    let bytes = unsafe { (&raw const (*text).bytes).cast::<u8>() };
+    if length <= TEXT_BYTES_SHORT as u32 {
+        let Some(mut entry) = reserve::<ArgumentShort>(0) else { return 0 };
+        let record = entry.as_mut_ptr();
+        // SAFETY: the slot is ours until submitted; every field is written, the text as words.
+        unsafe {
+            fill(&raw mut (*record).argument, call, index, length, flags);
+            let to = (&raw mut (*record).text).cast::<u64>();
+            let mut word = 0;
+            while word < TEXT_BYTES_SHORT / 8 {
+                to.add(word).write_volatile(bytes.cast::<u64>().add(word).read_volatile());
+                word += 1;
+            }
+        }
+        entry.submit(Wake::Silent.flags());
+    } else {
+        let Some(mut entry) = reserve::<ArgumentLong>(0) else { return 0 };
+        let record = entry.as_mut_ptr();
+        // SAFETY: as above; what is behind the text is not read.
+        unsafe {
+            let to = (&raw mut (*record).text).cast::<u8>();
+            let copied = read::text(to, TEXT_BYTES_MAX as u64, u64::from(length), bytes as u64);
+            fill(&raw mut (*record).argument, call, index, copied, flags);
+        }
+        entry.submit(Wake::Silent.flags());
+    }
+    0
+}
+
+#[inline(always)]
+unsafe fn fill(record: *mut ArgumentRecord, call: u32, index: u32, text_bytes: u32, flags: u32) {
+    // SAFETY: the caller's slot.
+    unsafe {
+        header(&raw mut (*record).header, kind::ARGUMENT, hook::CALL, flags);
+        (*record).call = call;
+        (*record).index = index;
+        (*record).text_bytes = text_bytes;
+        (*record).reserved = 0;
+    }
+}
+
+/// Copies a text; its length without the final zero. `None`: it cannot be read.
+#[inline(always)]
+fn load(text: *mut Text, pointer: u64) -> Option<u32> {
+    // SAFETY: the field has so many bytes, and the helper takes any address.
+    let copied = unsafe {
+        let bytes = (&raw mut (*text).bytes).cast();
+        bpf_probe_read_user_str(bytes, TEXT_BYTES_MAX as u32, pointer as *const _)
+    };
+    if copied <= 0 || copied > TEXT_BYTES_MAX as i64 { None } else { Some(copied as u32 - 1) }
+}
+
+/// The hash of the last component of a path; 0 if it is not known.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn name_hash(pointer: u64) -> u64 {
+    let Some(text) = TEXT.get_ptr_mut(0) else { return 0 };
+    let Some(length) = load(text, pointer) else { return 0 };
+    // SAFETY: the memory of this CPU is ours until we end.
+    unsafe {
+        (*text).end = length;
+        (*text).at = length.saturating_sub(TAIL_BYTES);
+        (*text).is_whole = u32::from(length <= TAIL_BYTES);
+        (*text).has_bytes = 0;
+        (*text).hash = name::START;
+        (*text).last = 0;
+    }
+    let mut round = 0;
+    while round < TAIL_BYTES / STEP_BYTES {
+        if name_steps() != 0 {
+            break;
+        }
+        round += 1;
+    }
+    // SAFETY: as above.
+    unsafe {
+        if (*text).has_bytes == 0 {
+            (*text).last
+        } else if (*text).is_whole == 0 {
+            0
+        } else {
+            name::finish((*text).hash)
+        }
+    }
+}
+
+/// Takes some bytes. 1 = the text is over.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn name_steps() -> i32 {
+    let Some(text) = TEXT.get_ptr_mut(0) else { return 1 };
+    let mut step = 0;
+    while step < STEP_BYTES {
+        // SAFETY: the memory of this CPU; the index is masked.
+        unsafe {
+            let at = (&raw const (*text).at).read_volatile();
+            if at >= (&raw const (*text).end).read_volatile() {
+                return 1;
+            }
+            let index = at as usize & (TEXT_BYTES_MAX - 1);
+            let byte = (&raw const (*text).bytes).cast::<u8>().add(index).read_volatile();
+            if byte == b'/' {
+                if (&raw const (*text).has_bytes).read_volatile() != 0 {
+                    let is_whole = (&raw const (*text).is_whole).read_volatile() != 0;
+                    let last = if is_whole { name::finish((*text).hash) } else { 0 };
+                    (&raw mut (*text).last).write_volatile(last);
+                }
+                (&raw mut (*text).has_bytes).write_volatile(0);
+                (&raw mut (*text).is_whole).write_volatile(1);
+                (&raw mut (*text).hash).write_volatile(name::START);
+            } else {
+                let hash = name::step((&raw const (*text).hash).read_volatile(), byte);
+                (&raw mut (*text).hash).write_volatile(hash);
+                (&raw mut (*text).has_bytes).write_volatile(1);
+            }
+            (&raw mut (*text).at).write_volatile(at + 1);
+        }
+        step += 1;
+    }
+    0
+}

@@ -1,0 +1,273 @@
+//! From what was told to the looks that it asks for.
+
+use super::asked::{Attributes, Names};
+use super::effect::{self, Class};
+use super::queue::Notification;
+use super::tell::Tell;
+use super::{Notify, NotifyError, origin_of_none};
+use crate::kernel::host;
+use crate::model::{
+    CommitEvent, Event, GlimpsedEvent, MountKey, NamespaceKey, Origin, UniqueMountId,
+};
+use hashbrown::{HashMap, HashSet};
+use mountwatch_common::hook;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Mounts that came unseen and whose end was not notified yet.
+const GLIMPSES_MAX: usize = 65_536;
+/// Rounds in which new names are looked after. Each rests on a name that the one before met first.
+const ROUNDS_MAX: u32 = 64;
+
+/// A mount that was gone when it was looked at.
+#[derive(Clone, Debug)]
+pub(super) struct Glimpse {
+    origin: Origin,
+    commit: CommitEvent,
+    /// The call that made it, by its begin; 0 if none is known.
+    begin_ktime_ns: u64,
+}
+
+/// The calls that the notifications of one drain belong to.
+#[derive(Debug, Default)]
+struct Causes {
+    /// For each thread, in the order of its notifications: when the call began, and its time.
+    calls: HashMap<u32, VecDeque<Option<(u64, u64)>>>,
+    /// Calls that were notified, by thread and begin.
+    notified: HashSet<(u32, u64)>,
+}
+
+impl Notify {
+    fn causes(&self, notifications: &[Notification]) -> Causes {
+        let mut classes: HashMap<u32, Vec<Class>> = HashMap::new();
+        for notification in notifications {
+            if let Notification::Mount { is_attached, is_detached, tid, .. } = notification {
+                classes.entry(*tid).or_default().push(match (is_attached, is_detached) {
+                    (true, true) => Class::Move,
+                    (true, false) => Class::Attach,
+                    (false, _) => Class::Detach,
+                });
+            }
+        }
+        let mut causes = Causes::default();
+        for (tid, classes) in classes {
+            let candidates = self.callers.candidates(tid);
+            let calls: Vec<_> = candidates.iter().map(|candidate| candidate.class).collect();
+            let pairs = effect::pair(&calls, &classes);
+            let found = pairs.into_iter().map(|at| {
+                let candidate = candidates.get(at?)?;
+                Some((candidate.begin_ktime_ns, candidate.ktime_ns))
+            });
+            let found: VecDeque<_> = found.collect();
+            causes.notified.extend(found.iter().flatten().map(|(begin, _)| (tid, *begin)));
+            causes.calls.insert(tid, found);
+        }
+        causes
+    }
+
+    /// Tells what the notifications name; `true` if some were lost.
+    pub(super) fn notified(
+        &mut self,
+        notifications: &[Notification],
+        now_ns: u64,
+        out: &mut Vec<Event>,
+    ) -> Result<bool, NotifyError> {
+        let mut lost = false;
+        let mut causes = self.causes(notifications);
+        let mut change: Option<(Origin, usize)> = None;
+        for notification in notifications {
+            log::trace!("{notification:?}");
+            let Notification::Mount { id, is_attached, is_detached, tid } = *notification else {
+                self.overflows += 1;
+                lost = true;
+                continue;
+            };
+            self.notifications += 1;
+            let cause = causes.calls.get_mut(&tid).and_then(VecDeque::pop_front).flatten();
+            // A notification has no time; the call that it belongs to has one.
+            let (begin_ktime_ns, ktime_ns) = cause.unwrap_or((0, now_ns));
+            let origin = match change {
+                Some((same, _)) if (same.tid, same.ktime_ns) == (tid, ktime_ns) => same,
+                other => {
+                    if let Some((origin, begin)) = other {
+                        self.commit(origin, begin, out)?;
+                    }
+                    change.insert((self.callers.origin(tid, ktime_ns), out.len())).0
+                }
+            };
+            let key = MountKey(id.0);
+            if is_attached {
+                let hint = self.callers.latest(tid).map(|call| NamespaceKey(call.ns_id));
+                if !self.teller.notified(key, hint, is_detached, origin, out)? {
+                    self.glimpse(key, origin, begin_ktime_ns);
+                }
+            } else if !self.teller.gone(key, origin, out) {
+                // It left with its namespace, or was never seen.
+                self.tell_glimpse(key, origin, out);
+            }
+        }
+        if let Some((origin, begin)) = change {
+            self.commit(origin, begin, out)?;
+        }
+        self.own_roots(&causes);
+        Ok(lost)
+    }
+
+    /// A mount came and is gone: it is told when its end is notified.
+    fn glimpse(&mut self, key: MountKey, origin: Origin, begin_ktime_ns: u64) {
+        self.teller.counters.short_lived += 1;
+        if self.glimpses.len() < GLIMPSES_MAX {
+            let commit = self.callers.commit(origin.tid);
+            self.glimpses.insert(key, Glimpse { origin, commit, begin_ktime_ns });
+        }
+    }
+
+    /// Tells a mount that came and went unseen, by what the call that made it says.
+    fn tell_glimpse(&mut self, key: MountKey, origin: Origin, out: &mut Vec<Event>) {
+        let Some(glimpse) = self.glimpses.remove(&key) else { return };
+        let (tid, begin_ktime_ns) = (glimpse.origin.tid, glimpse.begin_ktime_ns);
+        let id = UniqueMountId(key.0);
+        let glimpsed = Arc::new(self.callers.glimpsed(id, tid, begin_ktime_ns));
+        let event = |is_attached| GlimpsedEvent { glimpsed: Arc::clone(&glimpsed), is_attached };
+        out.push(Event::Glimpsed(glimpse.origin, event(true)));
+        out.push(Event::Commit(glimpse.origin, glimpse.commit));
+        out.push(Event::Glimpsed(origin, event(false)));
+    }
+
+    /// A process that unmounts its own root directory makes its super block read-only, and nothing
+    /// leaves (`do_umount`).
+    fn own_roots(&mut self, causes: &Causes) {
+        for (tid, begin_ktime_ns, ktime_ns) in std::mem::take(&mut self.umounts) {
+            let is_notified = causes.notified.contains(&(tid, begin_ktime_ns))
+                || self.notified_open.contains(&(tid, begin_ktime_ns));
+            if !is_notified {
+                self.own_root = Some((tid, ktime_ns));
+            }
+        }
+        // Of a call that is not over yet the end comes in a later drain.
+        let mut open = std::mem::take(&mut self.notified_open);
+        open.extend(&causes.notified);
+        open.retain(|(tid, begin_ktime_ns)| {
+            self.callers.latest(*tid).is_some_and(|call| call.begin_ktime_ns == *begin_ktime_ns)
+        });
+        self.notified_open = open;
+    }
+
+    /// What calls changed without a notification: the mounts that the kernel side met as they were
+    /// not told.
+    pub(super) fn attributes_changed(
+        &mut self,
+        calls: &[Attributes],
+        out: &mut Vec<Event>,
+    ) -> Result<(), NotifyError> {
+        for call in calls {
+            let origin = self.callers.origin(call.tid, call.ktime_ns);
+            let begin = out.len();
+            let mut changed = if call.is_astray {
+                let keys = self.teller.table.members(call.namespace);
+                self.teller.tell(&keys, call.namespace, Tell::Changes, origin, out)?
+            } else {
+                self.teller.look_again(&call.mounts, origin, out)?
+            };
+            if changed == 0 && call.is_elsewhere {
+                for namespace in self.teller.table.namespaces().to_vec() {
+                    let keys = self.teller.table.members(namespace);
+                    changed += self.teller.tell(&keys, namespace, Tell::Changes, origin, out)?;
+                }
+            }
+            log::trace!("{call:?}: {changed} changed");
+            self.commit(origin, begin, out)?;
+        }
+        Ok(())
+    }
+
+    /// One mount of each super block.
+    pub(super) fn super_blocks_changed(
+        &mut self,
+        (tid, ktime_ns): (u32, u64),
+        out: &mut Vec<Event>,
+    ) -> Result<(), NotifyError> {
+        let origin = self.callers.origin(tid, ktime_ns);
+        let keys = self.teller.table.one_of_each_super();
+        let begin = out.len();
+        self.teller.look_again(&keys, origin, out)?;
+        self.commit(origin, begin, out)
+    }
+
+    /// Names were renamed or deleted: the mounts that rest on them are looked at.
+    pub(super) fn names_changed(
+        &mut self,
+        calls: &[Names],
+        out: &mut Vec<Event>,
+    ) -> Result<(), NotifyError> {
+        for call in calls {
+            log::trace!("{call:?}");
+            let origin = self.callers.origin(call.tid, call.ktime_ns);
+            let begin = out.len();
+            let keys = self.resting_on(&call.hashes);
+            self.teller.look_again(&keys, origin, out)?;
+            self.commit(origin, begin, out)?;
+        }
+        Ok(())
+    }
+
+    /// The mounts that rest on names with these hashes.
+    fn resting_on(&self, hashes: &[u64]) -> Vec<MountKey> {
+        let dentries = self.teller.dentries.at_and_below(hashes);
+        self.teller.table.resting_on(&dentries)
+    }
+
+    /// Looks once more at what may have changed between a look and the moment from which the kernel
+    /// side looks out for that change. `since_ns`: when the first look began.
+    pub(super) fn settle(
+        &mut self,
+        since_ns: u64,
+        out: &mut Vec<Event>,
+    ) -> Result<(), NotifyError> {
+        let mut since_ns = since_ns;
+        for _ in 0..ROUNDS_MAX {
+            let altered = std::mem::take(&mut self.teller.altered);
+            let fresh = self.teller.dentries.take_fresh();
+            for key in &altered {
+                self.calls.forget_glance(key.0);
+            }
+            let mut hashes: Vec<_> = fresh.into_iter().map(|(hash, _)| hash).collect();
+            hashes.sort_unstable();
+            hashes.dedup();
+            for hash in &hashes {
+                if !self.calls.watch_name(*hash) {
+                    self.teller.counters.names_untracked += 1;
+                }
+            }
+            hashes.retain(|hash| self.calls.name_changed_ns(*hash) >= since_ns);
+            if altered.is_empty() && hashes.is_empty() {
+                return Ok(());
+            }
+            since_ns = host::monotonic_ns();
+            // Nobody knows whose change it is; a scan is nobody's.
+            let origin = Origin { scan: true, ..origin_of_none(hook::NOTIFY) };
+            let mut keys = altered;
+            if !hashes.is_empty() {
+                keys.extend(self.resting_on(&hashes));
+            }
+            self.teller.look_again(&keys, origin, out)?;
+            self.teller.follow_up(origin, out)?;
+        }
+        self.unsettled += 1;
+        Ok(())
+    }
+
+    /// The end of one thread's change, if it changed anything.
+    pub(super) fn commit(
+        &mut self,
+        origin: Origin,
+        begin: usize,
+        out: &mut Vec<Event>,
+    ) -> Result<(), NotifyError> {
+        self.teller.follow_up(origin, out)?;
+        if out.len() > begin {
+            out.push(Event::Commit(origin, self.callers.commit(origin.tid)));
+        }
+        Ok(())
+    }
+}

@@ -5,7 +5,5 @@
 pub const EPOCH: u32 = 0;
 /// Process whose reads of mountinfo are scans; 0 while none runs.
 pub const SCAN_TGID: u32 = 1;
-/// Not 0: some names found no room in the table of names, so every rename and deletion is told.
-pub const NAMES_UNTRACKED: u32 = 2;
 /// How many there are.
-pub const COUNT: u32 = 3;
+pub const COUNT: u32 = 2;

@@ -34,15 +34,18 @@ pub const TEXT_BYTES_SHORT: usize = 64;
 /// Longest text argument told, in bytes with its final zero: a page, the most that the calls of the
 /// mount family copy in.
 pub const TEXT_BYTES_MAX: usize = 4096;
-/// Different names on the way to mountpoints and roots that the kernel side looks out for (back end
-/// `notify`). Past it every rename and deletion is told, and `names_untracked` counts.
-pub const NAMES_MAX: u32 = 131_072;
+/// Bits that say which names are on the way to mountpoints and roots, by the hash of the name, a
+/// power of two (back end `notify`): 128 KiB. Names that share a bit cost a record too many.
+pub const NAME_BITS: u32 = 1 << 20;
 /// Cells for the times of the latest renames and deletions, by the hash of the name, a power of
 /// two. Names that share a cell cost a look too many.
 pub const STAMPS: u32 = 4_096;
 /// Mounts of which the kernel side remembers what was told of their attributes (back end
 /// `notify`). Those used least are forgotten, and told once more when they are met again.
 pub const GLANCED_MAX: u32 = 65_536;
+/// Cells in which userspace counts how often what was told of a mount's attributes became old, by
+/// its unique ID, a power of two. Mounts that share a cell are told once more.
+pub const GLANCE_AGES: u32 = 4_096;
 /// Rounds of each of the three nested loops of a glance over a namespace: 128 x 128 x 128 steps of
 /// one mount each. Counted by `walks_cut`.
 pub const GLANCE_ROUNDS: u32 = 128;

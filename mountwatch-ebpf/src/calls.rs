@@ -1,7 +1,10 @@
 //! System calls of the mount family, for hosts that refuse the other programs (back end `notify`).
 //!
-//! The kernel runs these programs with preemption disabled: it skips none of them, and their
-//! memory for one CPU is theirs until they end.
+//! Until 7.1 the kernel runs these programs with preemption disabled, and skips them all while
+//! bpf(2) works on a map on that CPU: userspace does not, it maps what it has to change. Since 7.2
+//! they can be preempted (`trace_call_bpf_faultable`), and then the kernel skips the same program,
+//! and no other, for whoever comes next on that CPU. So each of them has a spare there: a second
+//! program behind it that does its work if it did not run. The memory of each is its own.
 
 use aya_ebpf::{
     helpers::{
@@ -21,8 +24,10 @@ use mountwatch_common::{
 
 use crate::{
     emit::{Wake, header, reserve},
-    lost, namespace, read,
-    text::argument_tell,
+    lost,
+    maps::count,
+    namespace, read,
+    text::{argument_tell, slot},
 };
 
 /// Calls that [`RULES`] has room for, a power of two.
@@ -53,9 +58,16 @@ pub struct Called {
     pub args: [u64; 6],
     /// When it began.
     pub ktime_ns: u64,
-    /// [`flag::ASTRAY`] if it holds, else 0.
-    pub astray: u64,
+    /// The call's number.
+    pub call: u32,
+    /// [`GLANCED`], and [`flag::ASTRAY`] if that holds.
+    pub flags: u32,
 }
+
+/// Of [`Called::flags`]: `glance_exit` has run.
+pub const GLANCED: u32 = 1;
+/// An element that is older cannot be of a call that begins now.
+const BEGIN_MAX_NS: u64 = 1_000_000_000;
 
 /// Thread → the call that it is in.
 #[map]
@@ -65,15 +77,30 @@ static CALLING: HashMap<u64, Called> = HashMap::with_max_entries(limits::THREADS
 /// the arguments follow.
 #[tracepoint]
 pub fn call_enter(context: TracePointContext) -> u32 {
-    let begin_ktime_ns = keep(&context);
-    let Some(mut entry) = reserve::<CallRecord>(0) else { return 0 };
+    enter(&context);
+    0
+}
+
+#[tracepoint]
+pub fn call_enter_spare(context: TracePointContext) -> u32 {
+    if !is_kept(&context) {
+        count(counter::SKIPS_SPARED);
+        enter(&context);
+    }
+    0
+}
+
+#[inline(always)]
+fn enter(context: &TracePointContext) {
+    let begin_ktime_ns = keep(context);
+    let Some(mut entry) = reserve::<CallRecord>(0) else { return };
     let record = entry.as_mut_ptr();
     // SAFETY: the slot is ours until submitted; every field is written.
     unsafe {
-        fill(record, read::argument(&context, 1), 0);
+        fill(record, read::argument(context, 1), 0);
         let mut index = 0;
         while index < 6 {
-            let argument = read::argument(&context, index + 2);
+            let argument = read::argument(context, index + 2);
             (&raw mut (*record).args).cast::<u64>().add(index).write_volatile(argument);
             index += 1;
         }
@@ -82,37 +109,51 @@ pub fn call_enter(context: TracePointContext) -> u32 {
     }
     // The call's end wakes the reader.
     entry.submit(Wake::Silent.flags());
-    0
 }
 
 /// `syscalls:sys_exit_*`. The result is the third word of the context. The texts come first: by now
 /// the kernel has read them too, so that they are in memory.
 #[tracepoint]
 pub fn call_exit(context: TracePointContext) -> u32 {
-    let call = read::argument(&context, 1);
-    let result = read::argument(&context, 2);
-    let Some(called) = kept(result) else { return 0 };
+    if let Some(called) = kept_or_lost(read::argument(&context, 2)) {
+        exit(&context, called, slot::CALL);
+    }
+    0
+}
+
+#[tracepoint]
+pub fn call_exit_spare(context: TracePointContext) -> u32 {
+    // The first one forgets it.
+    if let Some(called) = kept() {
+        count(counter::SKIPS_SPARED);
+        exit(&context, called, slot::CALL_SPARE);
+    }
+    0
+}
+
+#[inline(always)]
+fn exit(context: &TracePointContext, called: *const Called, slot: u32) {
+    let call = read::argument(context, 1);
     let texts = rule(call).texts;
     let mut index = 0;
     while index < 6 {
         if texts >> index & 1 != 0 {
-            argument_tell(call as u32, index, word(called, index));
+            argument_tell(call as u32, index, word(called, index), slot);
         }
         index += 1;
     }
-    tell_exit(call, result, called, [0; 2]);
+    tell_exit(call, read::argument(context, 2), called, None);
     forget();
-    0
 }
 
 /// Tells that a call returns. `names`: of a call about names, in place of its arguments.
 #[inline(always)]
-pub fn tell_exit(call: u64, result: u64, called: *const Called, names: [u64; 2]) {
+pub fn tell_exit(call: u64, result: u64, called: *const Called, names: Option<[u64; 2]>) {
     let Some(mut entry) = reserve::<CallRecord>(0) else { return };
     let record = entry.as_mut_ptr();
     // SAFETY: the slot is ours until submitted; every field is written.
     unsafe {
-        let astray = (&raw const (*called).astray).read_volatile() as u32;
+        let astray = (&raw const (*called).flags).read_volatile() & flag::ASTRAY;
         fill(record, call, flag::EXIT | foreign_root() | astray);
         let args = (&raw mut (*record).args).cast::<u64>();
         let mut index = 0;
@@ -120,9 +161,9 @@ pub fn tell_exit(call: u64, result: u64, called: *const Called, names: [u64; 2])
             args.add(index).write_volatile(word(called, index as u32));
             index += 1;
         }
-        if names[0] | names[1] != 0 {
-            args.write_volatile(names[0]);
-            args.add(1).write_volatile(names[1]);
+        if let Some([first, second]) = names {
+            args.write_volatile(first);
+            args.add(1).write_volatile(second);
         }
         (*record).ret = result as i64;
         (*record).begin_ktime_ns = (&raw const (*called).ktime_ns).read_volatile();
@@ -133,7 +174,8 @@ pub fn tell_exit(call: u64, result: u64, called: *const Called, names: [u64; 2])
 /// Keeps what a call is given until it returns. Gives the time.
 #[inline(always)]
 pub fn keep(context: &TracePointContext) -> u64 {
-    let mut called = Called { args: [0; 6], ktime_ns: 0, astray: 0 };
+    let call = read::argument(context, 1) as u32;
+    let mut called = Called { args: [0; 6], ktime_ns: 0, call, flags: 0 };
     let mut index = 0;
     while index < 6 {
         called.args[index] = read::argument(context, index + 2);
@@ -147,15 +189,40 @@ pub fn keep(context: &TracePointContext) -> u64 {
     called.ktime_ns
 }
 
+/// Whether what the beginning call is given is kept already.
+#[inline(always)]
+pub fn is_kept(context: &TracePointContext) -> bool {
+    let Some(called) = CALLING.get_ptr(bpf_get_current_pid_tgid()) else { return false };
+    // SAFETY: an element of the map, which only this very thread removes; the helper has no
+    // precondition.
+    let (call, age_ns) = unsafe {
+        let ktime_ns = (&raw const (*called).ktime_ns).read_volatile();
+        ((&raw const (*called).call).read_volatile(), bpf_ktime_get_ns() - ktime_ns)
+    };
+    let mut is_same = call == read::argument(context, 1) as u32 && age_ns < BEGIN_MAX_NS;
+    let mut index = 0;
+    while index < 6 {
+        is_same &= word(called, index) == read::argument(context, index as usize + 2);
+        index += 1;
+    }
+    is_same
+}
+
 /// What the returning call was given. `None` is a loss if the call succeeded: nobody knows what it
 /// did.
 #[inline(always)]
-pub fn kept(result: u64) -> Option<*mut Called> {
-    let called = CALLING.get_ptr_mut(bpf_get_current_pid_tgid());
+pub fn kept_or_lost(result: u64) -> Option<*mut Called> {
+    let called = kept();
     if called.is_none() && (result as i64) >= 0 {
         lost::lost(counter::ARGUMENTS_LOST, 0);
     }
     called
+}
+
+/// What the returning call was given.
+#[inline(always)]
+pub fn kept() -> Option<*mut Called> {
+    CALLING.get_ptr_mut(bpf_get_current_pid_tgid())
 }
 
 /// The call returned.

@@ -8,7 +8,7 @@
 use aya_ebpf::{
     helpers::generated::bpf_get_current_task,
     macros::{map, tracepoint},
-    maps::LruHashMap,
+    maps::{Array, LruHashMap},
     programs::TracePointContext,
 };
 use mountwatch_common::{
@@ -17,10 +17,10 @@ use mountwatch_common::{
 };
 
 use crate::{
-    calls::{changes_attributes, kept, mount_namespace_of},
+    calls::{Called, GLANCED, changes_attributes, kept, mount_namespace_of},
     emit::{Wake, reserve},
     lost,
-    maps::{WALK, slot},
+    maps::{WALK, count, slot},
     read,
     step::next_mount,
     walk::{Walk, phase},
@@ -35,46 +35,74 @@ struct Glanced {
     group: u32,
     master: u32,
     sb_flags: u32,
-    reserved: u32,
+    /// The mount's cell of [`AGES`].
+    age: u32,
 }
 
-/// Unique ID of a mount → what was told of it. Userspace takes out what it saw change. The LRU
-/// kind: what it forgets is told once more.
+/// Userspace adds one, through a mapping (see `names`), when it sees a mount of the cell change: what
+/// was told of that one is old.
 #[map]
-static GLANCED: LruHashMap<u64, Glanced> = LruHashMap::with_max_entries(limits::GLANCED_MAX, 0);
+static AGES: Array<u64> =
+    Array::with_max_entries(limits::GLANCE_AGES, aya_ebpf::bindings::BPF_F_MMAPABLE);
+/// Unique ID of a mount → what was told of it. The LRU kind: what it forgets is told once more.
+#[map]
+static GLANCES: LruHashMap<u64, Glanced> = LruHashMap::with_max_entries(limits::GLANCED_MAX, 0);
 
 /// `syscalls:sys_exit_*` of the calls that change attributes, before `call_exit` of the same.
 #[tracepoint]
 pub fn glance_exit(context: TracePointContext) -> u32 {
-    let call = read::argument(&context, 1);
-    // A call that failed may have changed a part.
-    let Some(called) = kept(0) else { return 0 };
-    if !changes_attributes(call, called) {
-        return 0;
+    if let Some(called) = kept() {
+        exit(&context, called, slot::SETATTR);
+    }
+    0
+}
+
+#[tracepoint]
+pub fn glance_exit_spare(context: TracePointContext) -> u32 {
+    if let Some(called) = kept()
+        // SAFETY: an element of the map, which only this very thread removes.
+        && unsafe { (&raw const (*called).flags).read_volatile() } & GLANCED == 0
+    {
+        count(counter::SKIPS_SPARED);
+        exit(&context, called, slot::SETATTR + 1);
+    }
+    0
+}
+
+/// Whatever the call returned: one that failed may have changed a part.
+#[inline(always)]
+fn exit(context: &TracePointContext, called: *mut Called, slot: u32) {
+    mark(called, GLANCED);
+    if !changes_attributes(read::argument(context, 1), called) {
+        return;
     }
     // SAFETY: the helper has no precondition.
     let ns = mount_namespace_of(unsafe { bpf_get_current_task() });
     let root: u64 = if ns == 0 { 0 } else { read::member(ns, offset::NAMESPACE_ROOT) };
     if root == 0 {
-        return 0;
+        return;
     }
-    let Some(walk) = Walk::begin(slot::SETATTR, hook::CALL, 0, false) else { return 0 };
+    let Some(walk) = Walk::begin(slot, hook::CALL, 0, false) else { return };
     walk.own_ns = ns;
     walk.lost_ns = ns;
     walk.aim(root, false);
     let before: u32 = read::member(ns, offset::NAMESPACE_NR_MOUNTS);
-    glance_run(slot::SETATTR);
+    glance_run(slot);
     let after: u32 = read::member(ns, offset::NAMESPACE_NR_MOUNTS);
-    let met = match WALK.get_ptr(slot::SETATTR) {
+    let met = match WALK.get_ptr(slot) {
         // SAFETY: the slot is used by one program at a time (`maps::slot`).
         Some(walk) => unsafe { (&raw const (*walk).told).read_volatile() },
         None => 0,
     };
     if met != before || met != after {
-        // SAFETY: an element of the map, which only this very thread removes.
-        unsafe { (&raw mut (*called).astray).write_volatile(u64::from(flag::ASTRAY)) };
+        mark(called, GLANCED | flag::ASTRAY);
     }
-    0
+}
+
+#[inline(always)]
+fn mark(called: *mut Called, flags: u32) {
+    // SAFETY: an element of the map, which only this very thread removes.
+    unsafe { (&raw mut (*called).flags).write_volatile(flags) };
 }
 
 /// Walks until the end, or until the bound, which counts as a loss.
@@ -141,6 +169,12 @@ extern "C" fn glance_step(slot: u32) -> i32 {
 /// Tells the mount that the walk stands at if it is not as it was told.
 #[inline(always)]
 fn glance(walk: &mut Walk) {
+    let unique_id = read::word(&walk.mount_bytes, offset::MOUNT_ID_UNIQUE);
+    let age = match AGES.get_ptr(unique_id as u32 & (limits::GLANCE_AGES - 1)) {
+        // SAFETY: a cell of the map, which userspace writes at any time.
+        Some(cell) => unsafe { cell.read_volatile() as u32 },
+        None => 0,
+    };
     let t_flags = if read::offset(offset::MOUNT_T_FLAGS) == offset::ABSENT {
         0
     } else {
@@ -153,11 +187,10 @@ fn glance(walk: &mut Walk) {
         group: read::half(&walk.mount_bytes, offset::MOUNT_GROUP_ID),
         master: if master == 0 { 0 } else { read::member(master, offset::MOUNT_GROUP_ID) },
         sb_flags: read::member(walk.embedded(offset::VFSMOUNT_SB), offset::SUPER_FLAGS),
-        reserved: 0,
+        age,
     };
-    let unique_id = read::word(&walk.mount_bytes, offset::MOUNT_ID_UNIQUE);
     // SAFETY: the element may change meanwhile: then it is told once more, or by the other one.
-    if unsafe { GLANCED.get(unique_id) }.is_some_and(|told| *told == now) {
+    if unsafe { GLANCES.get(unique_id) }.is_some_and(|told| *told == now) {
         return;
     }
     let ns = walk.own_ns;
@@ -178,5 +211,5 @@ fn glance(walk: &mut Walk) {
     }
     entry.submit(Wake::Silent.flags());
     // No room: told again next time.
-    let _ = GLANCED.insert(unique_id, now, 0);
+    let _ = GLANCES.insert(unique_id, now, 0);
 }

@@ -14,6 +14,8 @@
 //! | `names.rs`       | `name_enter`, `name_exit`               | CALL                             |
 //! | `glance.rs`      | `glance_exit`                           | GLANCE                           |
 //!
+//! Those of the last four files but `fork` have a spare each (`…_spare`).
+//!
 //! The law of all of them: reserve a slot of the ring first, read kernel memory afterwards, then
 //! submit. The last slot about an object then holds its final state, whatever lock its mutator
 //! held: the mutator's own hook reserves after the mutation, and whoever reserves later reads

@@ -9,23 +9,22 @@
 use aya_ebpf::{
     helpers::generated::bpf_ktime_get_ns,
     macros::{map, tracepoint},
-    maps::{Array, HashMap},
+    maps::Array,
     programs::TracePointContext,
 };
-use mountwatch_common::{control, counter, limits, name};
+use mountwatch_common::{counter, limits, name};
 
 use crate::{
-    calls::{forget, keep, kept, tell_exit, texts_of, word},
+    calls::{Called, forget, is_kept, keep, kept, kept_or_lost, tell_exit, texts_of, word},
     maps, read,
-    text::name_hash,
+    text::{name_hash, slot},
 };
 
-/// `BPF_F_NO_PREALLOC`: room is taken when it is needed.
-const NO_PREALLOC: u32 = 1;
-
-/// Hash of a name that matters → nothing.
+/// Bits of the names that matter. Userspace writes them through a mapping and not with bpf(2): while
+/// that is under way the kernel skips every program on a tracepoint on that CPU.
 #[map]
-static NAMES: HashMap<u64, u8> = HashMap::with_max_entries(limits::NAMES_MAX, NO_PREALLOC);
+static NAMES: Array<u64> =
+    Array::with_max_entries(limits::NAME_BITS / u64::BITS, aya_ebpf::bindings::BPF_F_MMAPABLE);
 /// When a name of a cell was renamed or deleted last. Mapped by userspace.
 #[map]
 static STAMPS: Array<u64> =
@@ -38,27 +37,56 @@ pub fn name_enter(context: TracePointContext) -> u32 {
     0
 }
 
-/// `syscalls:sys_exit_*` of the same. The target of a rename loses its name too.
+#[tracepoint]
+pub fn name_enter_spare(context: TracePointContext) -> u32 {
+    if !is_kept(&context) {
+        maps::count(counter::SKIPS_SPARED);
+        keep(&context);
+    }
+    0
+}
+
+/// `syscalls:sys_exit_*` of the same.
 #[tracepoint]
 pub fn name_exit(context: TracePointContext) -> u32 {
-    let call = read::argument(&context, 1);
-    let result = read::argument(&context, 2);
-    let Some(called) = kept(result) else { return 0 };
+    if let Some(called) = kept_or_lost(read::argument(&context, 2)) {
+        exit(&context, called, slot::NAME);
+    }
+    0
+}
+
+#[tracepoint]
+pub fn name_exit_spare(context: TracePointContext) -> u32 {
+    // The first one forgets it.
+    if let Some(called) = kept() {
+        maps::count(counter::SKIPS_SPARED);
+        exit(&context, called, slot::NAME_SPARE);
+    }
+    0
+}
+
+/// The target of a rename loses its name too.
+#[inline(always)]
+fn exit(context: &TracePointContext, called: *const Called, slot: u32) {
+    let call = read::argument(context, 1);
+    let result = read::argument(context, 2);
     if result != 0 {
-        forget();
-        return 0;
+        return forget();
     }
     let texts = texts_of(call);
-    let (mut first, mut second) = (None, None);
+    // Not options: the compiler reads what they do not have, which the verifier refuses.
+    let (mut first, mut second) = (0, 0);
+    let mut count = 0;
     let mut index = 0;
     while index < 4 {
         if texts >> index & 1 != 0 {
-            let hash = name_hash(word(called, index));
-            if first.is_none() {
-                first = Some(hash);
+            let hash = name_hash(word(called, index), slot);
+            if count == 0 {
+                first = hash;
             } else {
-                second = Some(hash);
+                second = hash;
             }
+            count += 1;
         }
         index += 1;
     }
@@ -66,18 +94,16 @@ pub fn name_exit(context: TracePointContext) -> u32 {
     stamp(second);
     // A locked addition: what is stamped is seen by all before the names are looked for.
     maps::count(counter::NAMES_CHANGED);
-    if matters(first) || matters(second) || maps::control(control::NAMES_UNTRACKED) != 0 {
-        tell_exit(call, result, called, [first.unwrap_or(0), second.unwrap_or(0)]);
+    if matters(first) || count > 1 && matters(second) {
+        tell_exit(call, result, called, Some([first, second]));
     }
     forget();
-    0
 }
 
+/// A name that is not known stamps a cell that some other one has, which does no harm.
 #[inline(always)]
-fn stamp(hash: Option<u64>) {
-    if let Some(hash) = hash
-        && let Some(cell) = STAMPS.get_ptr_mut(name::cell(hash))
-    {
+fn stamp(hash: u64) {
+    if let Some(cell) = STAMPS.get_ptr_mut(name::cell(hash)) {
         // SAFETY: a cell of the map; the helper has no precondition.
         unsafe { cell.write_volatile(bpf_ktime_get_ns()) };
     }
@@ -85,10 +111,14 @@ fn stamp(hash: Option<u64>) {
 
 /// A name that could not be read may be any.
 #[inline(always)]
-fn matters(hash: Option<u64>) -> bool {
-    match hash {
-        None => false,
-        Some(0) => true,
-        Some(hash) => NAMES.get_ptr(hash).is_some(),
+fn matters(hash: u64) -> bool {
+    if hash == 0 {
+        return true;
+    }
+    let bit = name::bit(hash);
+    match NAMES.get_ptr(bit / u64::BITS) {
+        // SAFETY: a cell of the map, which userspace writes at any time.
+        Some(cell) => (unsafe { cell.read_volatile() }) >> (bit % u64::BITS) & 1 != 0,
+        None => true,
     }
 }

@@ -34,19 +34,28 @@ struct Text {
     last: u64,
 }
 
+/// Slots of [`TEXT`], one for each program that may be preempted by the others.
+pub mod slot {
+    pub const CALL: u32 = 0;
+    pub const CALL_SPARE: u32 = 1;
+    pub const NAME: u32 = 2;
+    pub const NAME_SPARE: u32 = 3;
+    pub const COUNT: u32 = 4;
+}
+
 #[map]
-static TEXT: PerCpuArray<Text> = PerCpuArray::with_max_entries(1, 0);
+static TEXT: PerCpuArray<Text> = PerCpuArray::with_max_entries(slot::COUNT, 0);
 
 /// Tells one text argument of the call that returns.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn argument_tell(call: u32, index: u32, pointer: u64) -> i32 {
-    let Some(text) = TEXT.get_ptr_mut(0) else { return 1 };
+pub extern "C" fn argument_tell(call: u32, index: u32, pointer: u64, slot: u32) -> i32 {
+    let Some(text) = TEXT.get_ptr_mut(slot) else { return 1 };
     let (length, flags) = match load(text, pointer) {
         Some(length) => (length, 0),
         None => (0, flag::UNREADABLE),
     };
-    // SAFETY: the memory of this CPU is ours until we end.
+    // SAFETY: the slot of the running program on this CPU.
     let bytes = unsafe { (&raw const (*text).bytes).cast::<u8>() };
     if length <= TEXT_BYTES_SHORT as u32 {
         let Some(mut entry) = reserve::<ArgumentShort>(0) else { return 0 };
@@ -102,10 +111,10 @@ fn load(text: *mut Text, pointer: u64) -> Option<u32> {
 /// The hash of the last component of a path; 0 if it is not known.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn name_hash(pointer: u64) -> u64 {
-    let Some(text) = TEXT.get_ptr_mut(0) else { return 0 };
+pub extern "C" fn name_hash(pointer: u64, slot: u32) -> u64 {
+    let Some(text) = TEXT.get_ptr_mut(slot) else { return 0 };
     let Some(length) = load(text, pointer) else { return 0 };
-    // SAFETY: the memory of this CPU is ours until we end.
+    // SAFETY: the slot of the running program on this CPU.
     unsafe {
         (*text).end = length;
         (*text).at = length.saturating_sub(TAIL_BYTES);
@@ -116,7 +125,7 @@ pub extern "C" fn name_hash(pointer: u64) -> u64 {
     }
     let mut round = 0;
     while round < TAIL_BYTES / STEP_BYTES {
-        if name_steps() != 0 {
+        if name_steps(slot) != 0 {
             break;
         }
         round += 1;
@@ -136,8 +145,8 @@ pub extern "C" fn name_hash(pointer: u64) -> u64 {
 /// Takes some bytes. 1 = the text is over.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn name_steps() -> i32 {
-    let Some(text) = TEXT.get_ptr_mut(0) else { return 1 };
+extern "C" fn name_steps(slot: u32) -> i32 {
+    let Some(text) = TEXT.get_ptr_mut(slot) else { return 1 };
     let mut step = 0;
     while step < STEP_BYTES {
         // SAFETY: the memory of this CPU; the index is masked.

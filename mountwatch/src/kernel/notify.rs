@@ -51,12 +51,17 @@ pub use look::{LookError, options_of};
 use asked::Asked;
 use callers::Callers;
 use follow::Glimpse;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use mountwatch_common::{counter, hook};
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
-use tell::Teller;
+use std::time::Duration;
+use tell::{Tell, Teller};
+
+/// How long a spare is waited for, and how often it is looked for.
+const SPARE_PATIENCE: Duration = Duration::from_millis(20);
+const SPARE_TICK: Duration = Duration::from_millis(1);
 
 /// How the back end `notify` is started.
 #[derive(Clone, Debug)]
@@ -94,6 +99,13 @@ pub struct Notify {
     notifications: u64,
     overflows: u64,
     undecoded: u64,
+    births_skipped: u64,
+    /// Skipped programs whose spares have not run, and those without a spare.
+    skips_left: u64,
+    skips_lost: u64,
+    arguments_lost: u64,
+    /// How often everything was looked at because a call was not seen.
+    unseen: u64,
     /// Drains that came to no end of what changed while it was looked at.
     unsettled: u64,
     losses: u64,
@@ -105,8 +117,6 @@ pub struct Notify {
     glances: Vec<(u32, MountKey)>,
     /// Calls of umount(2) of this drain: thread, begin, end.
     umounts: Vec<(u32, u64, u64)>,
-    /// Calls that were notified and have not ended yet, or not long ago.
-    notified_open: HashSet<(u32, u64)>,
     /// A call of umount(2) that unmounted nothing.
     own_root: Option<(u32, u64)>,
 }
@@ -130,13 +140,17 @@ impl Notify {
             notifications: 0,
             overflows: 0,
             undecoded: 0,
+            births_skipped: 0,
+            skips_left: 0,
+            skips_lost: 0,
+            arguments_lost: 0,
+            unseen: 0,
             unsettled: 0,
             losses: 0,
             drained_ns: 0,
             glimpses: HashMap::new(),
             glances: Vec::new(),
             umounts: Vec::new(),
-            notified_open: HashSet::new(),
             own_root: None,
         };
         let mut result = Ok(());
@@ -146,6 +160,7 @@ impl Notify {
         })?;
         result?;
         // Calls that were under way came without a begin. What they did is seen by the first scan.
+        notify.is_unseen();
         notify.losses = notify.count_losses();
         Ok(notify)
     }
@@ -155,9 +170,10 @@ impl Notify {
         let now_ns = host::monotonic_ns();
         let mut drained = Drained::default();
         self.callers.begin_drain(self.drained_ns);
-        let mut asked = self.take_records();
+        // The queue first: the begin of a call is in the ring before what it notifies is in the queue.
         let mut notifications = Vec::new();
         queue::read_all(&self.queue, &mut notifications).map_err(NotifyError::Read)?;
+        let mut asked = self.take_records();
         for birth in asked.births {
             self.born(birth, out, &mut drained)?;
         }
@@ -173,6 +189,9 @@ impl Notify {
         self.own_root = None;
         self.names_changed(&asked.names, out)?;
         self.settle(now_ns, out)?;
+        if self.is_unseen() {
+            self.look_at_everything(now_ns, out, &mut drained)?;
+        }
         let losses = self.count_losses();
         drained.lost |= losses > self.losses;
         self.losses = losses;
@@ -213,8 +232,8 @@ impl Notify {
     /// The index does not need a dentry any more: it will be told again, by another key, when a
     /// mount needs it. To be called before the next [`Self::drain`] or [`Self::scan`].
     pub fn forget(&mut self, key: DentryKey) {
-        if let Some(hash) = self.teller.dentries.forget(key) {
-            self.calls.unwatch_name(hash);
+        if let Some(bit) = self.teller.dentries.forget(key) {
+            self.calls.watch_names(bit, false);
         }
     }
 
@@ -242,23 +261,66 @@ impl Notify {
             ("records_lost", lost(counter::RECORDS_LOST)),
             ("reads_failed", lost(counter::READS_FAILED)),
             ("recursion_misses", losses.recursion_misses),
+            ("calls_unseen", self.unseen),
+            ("skips_spared", lost(counter::SKIPS_SPARED)),
             ("records_undecoded", self.undecoded),
             ("notifications", self.notifications),
             ("notifications_lost", self.overflows),
             ("looks", self.teller.look.looks()),
-            ("names_untracked", self.teller.counters.names_untracked),
             ("short_lived", self.teller.counters.short_lived),
             ("unreachable", self.teller.counters.unreachable),
         ]
     }
 
+    /// Records that found no room, and what was not understood.
     fn count_losses(&self) -> u64 {
         let losses = self.calls.losses();
-        losses.placed()
-            + losses.unplaced()
-            + losses.recursion_misses
-            + self.undecoded
-            + self.unsettled
+        let unseen = losses.counter(counter::ARGUMENTS_LOST);
+        let unplaced = losses.counter(counter::LOSSES_UNPLACED);
+        losses.placed() - unseen + unplaced + self.undecoded + self.unsettled
+    }
+
+    /// Whether a call was not seen, or not what it was given: the kernel skipped a program and its
+    /// spare. A program is skipped a moment before its spare runs: that is waited for.
+    fn is_unseen(&mut self) -> bool {
+        let mut losses = self.calls.losses();
+        let mut patience = SPARE_PATIENCE;
+        while losses.skips_left() > self.skips_left && !patience.is_zero() {
+            std::thread::sleep(SPARE_TICK);
+            patience = patience.saturating_sub(SPARE_TICK);
+            losses = self.calls.losses();
+        }
+        // What is left may be made good later: then it is too early for the next one.
+        let is_skipped =
+            losses.skips_left() > self.skips_left || losses.skips_lost > self.skips_lost;
+        let births = self.calls.births_skipped();
+        let arguments = losses.counter(counter::ARGUMENTS_LOST);
+        let is_more = births > self.births_skipped || arguments > self.arguments_lost;
+        self.skips_left = losses.skips_left();
+        self.skips_lost = losses.skips_lost;
+        self.births_skipped = births;
+        self.arguments_lost = arguments;
+        is_skipped || is_more
+    }
+
+    /// What a call may have done that was not seen: anything but what is notified. Nothing is lost
+    /// by that, since all of it is looked at before anybody is told.
+    fn look_at_everything(
+        &mut self,
+        now_ns: u64,
+        out: &mut Vec<Event>,
+        drained: &mut Drained,
+    ) -> Result<(), NotifyError> {
+        self.unseen += 1;
+        self.search_born(0, now_ns, out, drained)?;
+        // Nobody knows whose change it is; a scan is nobody's.
+        let origin = Origin { scan: true, ..origin_of_none(hook::NOTIFY) };
+        for namespace in self.teller.table.namespaces().to_vec() {
+            let keys = self.teller.table.members(namespace);
+            self.teller.tell(&keys, namespace, Tell::Changes, origin, out)?;
+        }
+        self.teller.follow_up(origin, out)?;
+        self.settle(now_ns, out)
     }
 
     /// What it cannot see, one sentence each.

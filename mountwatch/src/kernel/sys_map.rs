@@ -1,10 +1,10 @@
-//! The memory of a map, mapped for reading.
+//! The memory of a map, mapped.
 
 use std::{
     io,
     os::fd::{AsRawFd, BorrowedFd},
     ptr::NonNull,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, Ordering, fence},
 };
 
 /// The first pages of a map.
@@ -14,7 +14,11 @@ pub(crate) struct Mapped {
     bytes: usize,
 }
 
-// SAFETY: the mapping is read-only shared memory, read through atomics, and not tied to a thread.
+/// The first pages of a map that we write too.
+#[derive(Debug)]
+pub(crate) struct MappedWritable(Mapped);
+
+// SAFETY: the mapping is shared memory, used through atomics, and not tied to a thread.
 unsafe impl Send for Mapped {}
 // SAFETY: as above.
 unsafe impl Sync for Mapped {}
@@ -29,13 +33,17 @@ pub(crate) fn page_bytes() -> io::Result<usize> {
 impl Mapped {
     /// Maps at least so many bytes from the beginning of what the map offers.
     pub(crate) fn new(map: BorrowedFd<'_>, bytes: usize) -> io::Result<Self> {
+        Self::with(map, bytes, libc::PROT_READ)
+    }
+
+    fn with(map: BorrowedFd<'_>, bytes: usize, protection: libc::c_int) -> io::Result<Self> {
         let bytes = bytes.next_multiple_of(page_bytes()?);
         // SAFETY: a new mapping at an address that the kernel chooses; the descriptor is open.
         let pages = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
                 bytes,
-                libc::PROT_READ,
+                protection,
                 libc::MAP_SHARED,
                 map.as_raw_fd(),
                 0,
@@ -50,13 +58,33 @@ impl Mapped {
 
     /// The word at an offset, a multiple of eight; 0 outside.
     pub(crate) fn word(&self, offset: usize) -> u64 {
+        self.cell(offset).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    fn cell(&self, offset: usize) -> Option<&AtomicU64> {
         if !offset.is_multiple_of(size_of::<u64>()) || offset >= self.bytes {
-            return 0;
+            return None;
         }
         // SAFETY: inside the pages, which stay mapped as long as `self` lives, and aligned. The
         // kernel changes its words atomically.
-        let word = unsafe { self.pages.add(offset).cast::<AtomicU64>().as_ref() };
-        word.load(Ordering::Acquire)
+        Some(unsafe { self.pages.add(offset).cast::<AtomicU64>().as_ref() })
+    }
+}
+
+impl MappedWritable {
+    /// Maps at least so many bytes from the beginning of what the map offers.
+    pub(crate) fn new(map: BorrowedFd<'_>, bytes: usize) -> io::Result<Self> {
+        Mapped::with(map, bytes, libc::PROT_READ | libc::PROT_WRITE).map(Self)
+    }
+
+    /// Sets or clears bits of the word at an offset, and adds to it afterwards. All that is read
+    /// later is as new as that, whoever wrote it.
+    pub(crate) fn change(&self, offset: usize, set: u64, clear: u64, add: u64) {
+        let Some(word) = self.0.cell(offset) else { return };
+        // We are the only one that writes.
+        let value = (word.load(Ordering::Relaxed) | set) & !clear;
+        word.store(value.wrapping_add(add), Ordering::SeqCst);
+        fence(Ordering::SeqCst);
     }
 }
 

@@ -4,7 +4,7 @@ use super::sys;
 use crate::model::{MountId, NamespaceId, NamespaceInode, UniqueMountId};
 use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxFlags};
 use std::fs::{self, File};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::{fmt, io};
@@ -112,6 +112,28 @@ pub fn root_of(pid: u32) -> Result<TaskRoot, TaskError> {
     })
 }
 
+/// Asks something inside of a mount namespace, in a thread of its own. `ask` gets the mount at the
+/// root as whoever enters has it.
+pub(super) fn inside<T: Send>(
+    namespace: BorrowedFd<'_>,
+    ask: impl FnOnce(UniqueMountId) -> T + Send,
+) -> io::Result<T> {
+    let enter_and_ask = || {
+        sys::unshare_fs()?;
+        sys::enter(namespace)?;
+        let flags = StatxFlags::from_bits_retain(MNT_ID_UNIQUE);
+        let root = rustix::fs::statx(rustix::fs::CWD, "/", AtFlags::STATX_DONT_SYNC, flags)?;
+        if root.stx_mask & MNT_ID_UNIQUE == 0 {
+            return Err(io::Error::from(io::ErrorKind::Unsupported));
+        }
+        Ok(ask(UniqueMountId(root.stx_mnt_id)))
+    };
+    std::thread::scope(|scope| {
+        let died = |_| Err(io::Error::other("a thread died"));
+        scope.spawn(enter_and_ask).join().unwrap_or_else(died)
+    })
+}
+
 /// `AT_STATX_DONT_SYNC`: a network file system is not asked, and cannot hold us up.
 fn stat(file: &OwnedFd, flags: StatxFlags) -> io::Result<Statx> {
     let at = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
@@ -135,6 +157,18 @@ mod tests {
         let root = root_of(std::process::id()).unwrap();
         assert_ne!(root.namespace, NamespaceInode(0));
         assert_eq!(root.path, b"/");
+    }
+
+    #[test]
+    fn the_root_of_our_namespace_is_found() {
+        let namespace = File::open("/proc/self/ns/mnt").unwrap();
+        // To enter a namespace takes rights that a test may not have.
+        match inside(namespace.as_fd(), |root| root) {
+            Ok(root) => {
+                assert_eq!(Some(root), root_of(std::process::id()).unwrap().unique_mount_id);
+            }
+            Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EPERM)),
+        }
     }
 
     #[test]

@@ -4,48 +4,57 @@ use std::os::fd::AsFd;
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData, RingBuf},
+    maps::{Map, MapData, RingBuf},
     programs::{ProgramError, RawTracePoint, TracePoint},
 };
-use mountwatch_common::{control, limits, name};
+use mountwatch_common::{limits, name};
 
 use super::{
-    LoadConfig, LoadError, Losses,
+    LoadConfig, LoadError, Losses, SYMBOLS_PATH,
     call_table::{Call, MOUNT_CALLS, NAME_CALLS},
     check_lockdown, features,
     losses::{Counters, skips_of},
     map, open, refused,
 };
-use crate::kernel::{ring::Ring, sys_map::Mapped, sys_tracefs};
+use crate::kernel::{
+    ring::Ring,
+    sys_map::{Mapped, MappedWritable},
+    sys_tracefs,
+};
 
 /// Maps of the hooks.
 const UNUSED: &[&str] = &["TOLD", "ROOTS", "STASH", "DONE", "CALLED"];
 
-/// The program that must come before the one that tells the call's end.
+/// The program that is for those calls alone that change attributes.
 const GLANCE: &str = "glance_exit";
+/// The program that sees births of processes.
+const FORK: &str = "fork";
+/// The function by which the kernel runs programs on system calls where they can be preempted
+/// (since 7.2): a program needs a spare there.
+const PREEMPTIBLE: &str = " trace_call_bpf_faultable\n";
 
-/// Programs, the half of the calls that they are for, and those calls, in the order in which they
-/// are attached and run: begins before ends, so that few ends come without a begin.
-const PROGRAMS: &[(&str, &str, &[Call])] = &[
-    ("call_enter", "enter", MOUNT_CALLS),
-    (GLANCE, "exit", MOUNT_CALLS),
-    ("call_exit", "exit", MOUNT_CALLS),
-    ("name_enter", "enter", NAME_CALLS),
-    ("name_exit", "exit", NAME_CALLS),
+/// Programs with their spares, the half of the calls that they are for, and those calls, in the order
+/// in which they are attached and run: begins before ends, so that few ends come without a begin.
+const PROGRAMS: &[(&str, &str, &str, &[Call])] = &[
+    ("call_enter", "call_enter_spare", "enter", MOUNT_CALLS),
+    (GLANCE, "glance_exit_spare", "exit", MOUNT_CALLS),
+    ("call_exit", "call_exit_spare", "exit", MOUNT_CALLS),
+    ("name_enter", "name_enter_spare", "enter", NAME_CALLS),
+    ("name_exit", "name_exit_spare", "exit", NAME_CALLS),
 ];
 
 /// The programs on tracepoints, for hosts that refuse [`Hooks`]. Dropping it detaches them.
 pub struct Calls {
     ebpf: Ebpf,
     counters: Counters,
-    control: Array<MapData, u64>,
-    names: HashMap<MapData, u64, u8>,
-    glanced: HashMap<MapData, u64, [u32; 6]>,
+    names: MappedWritable,
+    ages: MappedWritable,
     stamps: Mapped,
-    /// Programs refer to it by its descriptor.
-    _stamps: MapData,
+    /// Programs refer to them by their descriptors.
+    _maps: [MapData; 3],
     ring: Option<Ring>,
     attached: Vec<String>,
+    has_spares: bool,
 }
 
 impl std::fmt::Debug for Calls {
@@ -60,36 +69,46 @@ impl Calls {
         check_lockdown()?;
         let features = features()?;
         let mut ebpf = open(&features, config, UNUSED)?;
-        let Some(Map::Array(stamps)) = ebpf.take_map("STAMPS") else {
-            return Err(LoadError::Incomplete("map STAMPS"));
-        };
-        let stamps_bytes = limits::STAMPS as usize * size_of::<u64>();
+        let words = |count: u32| count as usize * size_of::<u64>();
+        let maps =
+            [array(&mut ebpf, "NAMES")?, array(&mut ebpf, "AGES")?, array(&mut ebpf, "STAMPS")?];
+        let [names, ages, stamps] = maps.each_ref().map(|map| map.fd().as_fd());
         let mut calls = Self {
             counters: Counters::new(&mut ebpf)?,
-            control: map(&mut ebpf, "CONTROL", Array::try_from)?,
-            names: map(&mut ebpf, "NAMES", HashMap::try_from)?,
-            glanced: map(&mut ebpf, "GLANCED", HashMap::try_from)?,
-            stamps: Mapped::new(stamps.fd().as_fd(), stamps_bytes).map_err(LoadError::Ring)?,
-            _stamps: stamps,
+            names: MappedWritable::new(names, words(limits::NAME_BITS / u64::BITS))
+                .map_err(LoadError::Ring)?,
+            ages: MappedWritable::new(ages, words(limits::GLANCE_AGES)).map_err(LoadError::Ring)?,
+            stamps: Mapped::new(stamps, words(limits::STAMPS)).map_err(LoadError::Ring)?,
+            _maps: maps,
             ring: Some(
                 Ring::new(map(&mut ebpf, "RECORDS", RingBuf::try_from)?)
                     .map_err(LoadError::Ring)?,
             ),
             ebpf,
             attached: Vec::new(),
+            has_spares: false,
         };
         sys_tracefs::with_tracefs(|| calls.attach()).map_err(|_| LoadError::NoTracepoints)??;
         Ok(calls)
     }
 
     fn attach(&mut self) -> Result<(), LoadError> {
-        for (program, half, calls) in PROGRAMS {
-            self.attach_to(program, half, calls)?;
+        // Nothing where symbols are hidden: then a skip is a loss.
+        let symbols = std::fs::read_to_string(SYMBOLS_PATH).unwrap_or_default();
+        self.has_spares = symbols.contains(PREEMPTIBLE);
+        for (program, spare, half, calls) in PROGRAMS {
+            let is_about = |call: &&Call| *program != GLANCE || call.attributes.is_some();
+            let calls: Vec<_> = calls.iter().filter(is_about).collect();
+            let tracepoints = self.attach_to(program, half, &calls)?;
+            self.attached.extend(tracepoints);
+            if self.has_spares {
+                self.attach_to(spare, half, &calls)?;
+            }
         }
         if self.attached.is_empty() {
             return Err(LoadError::NoTracepoints);
         }
-        let name = "fork";
+        let name = FORK;
         let refused = |error: &ProgramError| refused(name, "sched_process_fork", error);
         let program = self.ebpf.program_mut(name).ok_or(LoadError::Incomplete(name))?;
         let program: &mut RawTracePoint = program.try_into().map_err(|error| refused(&error))?;
@@ -106,39 +125,32 @@ impl Calls {
         &mut self,
         name: &'static str,
         half: &str,
-        calls: &[Call],
-    ) -> Result<(), LoadError> {
+        calls: &[&Call],
+    ) -> Result<Vec<String>, LoadError> {
         let refused =
             |error: &ProgramError| refused(name, "the tracepoints of system calls", error);
         let program = self.ebpf.program_mut(name).ok_or(LoadError::Incomplete(name))?;
         let program: &mut TracePoint = program.try_into().map_err(|error| refused(&error))?;
         program.load().map_err(|error| refused(&error))?;
-        for call in calls.iter().filter(|call| name != GLANCE || call.attributes.is_some()) {
+        let mut attached = Vec::new();
+        for call in calls {
             let tracepoint = format!("sys_{half}_{}", call.name);
             match program.attach("syscalls", &tracepoint) {
-                Ok(_) => self.attached.push(tracepoint),
+                Ok(_) => attached.push(tracepoint),
                 // An older kernel does not have the call.
                 Err(ProgramError::TracePointError(_)) => {}
                 Err(error) => return Err(refused(&error)),
             }
         }
-        Ok(())
+        Ok(attached)
     }
 
-    /// Looks out for a name from now on. `false`: there is no room for it, and every rename and
-    /// deletion is told from now on.
-    pub fn watch_name(&mut self, hash: u64) -> bool {
-        if self.names.insert(hash, 0, 0).is_ok() {
-            return true;
-        }
-        // This cannot fail: the cell is there.
-        let _ = self.control.set(control::NAMES_UNTRACKED, 1, 0);
-        false
-    }
-
-    /// Does not look out for a name any more.
-    pub fn unwatch_name(&mut self, hash: u64) {
-        let _ = self.names.remove(&hash);
+    /// Looks out for the names of one of [`name::bit`]'s bits from now on, or no more.
+    pub fn watch_names(&self, bit: u32, is_watched: bool) {
+        let offset = (bit / u64::BITS) as usize * size_of::<u64>();
+        let mask = 1 << (bit % u64::BITS);
+        let (set, clear) = if is_watched { (mask, 0) } else { (0, mask) };
+        self.names.change(offset, set, clear, 0);
     }
 
     /// When a name of the same cell was renamed or deleted last, CLOCK_MONOTONIC in nanoseconds.
@@ -147,8 +159,10 @@ impl Calls {
     }
 
     /// What was told of a mount's attributes may not be what they are: they are told again.
-    pub fn forget_glance(&mut self, unique_id: u64) {
-        let _ = self.glanced.remove(&unique_id);
+    pub fn forget_glance(&self, unique_id: u64) {
+        let cell = unique_id % u64::from(limits::GLANCE_AGES);
+        let offset = usize::try_from(cell).unwrap_or(0) * size_of::<u64>();
+        self.ages.change(offset, 0, 0, 1);
     }
 
     /// The consumer's end of the ring; `None` if it was taken before.
@@ -161,10 +175,38 @@ impl Calls {
         &self.attached
     }
 
+    /// Programs that the kernel skipped, and how often.
+    pub fn skipped(&self) -> Vec<(&'static str, u64)> {
+        let names = PROGRAMS.iter().map(|(name, ..)| *name);
+        names
+            .map(|name| (name, skips_of(&self.ebpf, name)))
+            .filter(|(_, skips)| *skips > 0)
+            .collect()
+    }
+
+    /// Births of processes that were not seen.
+    pub fn births_skipped(&self) -> u64 {
+        skips_of(&self.ebpf, FORK)
+    }
+
     /// What was lost so far.
     pub fn losses(&self) -> Losses {
-        let names = PROGRAMS.iter().map(|(name, ..)| *name).chain(["fork"]);
-        let recursion_misses = names.map(|name| skips_of(&self.ebpf, name)).sum();
-        Losses { counters: self.counters.read(), recursion_misses, ..Losses::default() }
+        // In this order: a spare counts after it was needed.
+        let counters = self.counters.read();
+        let recursion_misses = self.skipped().into_iter().map(|(_, skips)| skips).sum();
+        let mut losses = Losses { counters, recursion_misses, ..Losses::default() };
+        if self.has_spares {
+            losses.skips_with_spare = recursion_misses;
+        } else {
+            losses.skips_lost = recursion_misses;
+        }
+        losses
+    }
+}
+
+fn array(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, LoadError> {
+    match ebpf.take_map(name) {
+        Some(Map::Array(map)) => Ok(map),
+        _ => Err(LoadError::Incomplete(name)),
     }
 }

@@ -48,7 +48,8 @@ impl Losses {
         self.skips_with_spare.checked_sub(done).unwrap_or(self.skips_with_spare)
     }
 
-    fn counter(&self, index: u32) -> u64 {
+    /// One of the kernel side's counters.
+    pub fn counter(&self, index: u32) -> u64 {
         usize::try_from(index).ok().and_then(|at| self.counters.get(at).copied()).unwrap_or(0)
     }
 }

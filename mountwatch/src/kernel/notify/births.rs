@@ -3,7 +3,7 @@
 use super::asked::Birth;
 use super::{Drained, Notify, NotifyError, origin_of_none};
 use crate::kernel::namespaces::{self, FoundNamespace, NamespacesError};
-use crate::kernel::sys;
+use crate::kernel::{sys, task};
 use crate::model::{Event, NamespaceEvent, NamespaceId, NamespaceInode, NamespaceKey, Origin};
 use mountwatch_common::hook;
 use std::ops::ControlFlow;
@@ -31,7 +31,7 @@ impl Notify {
                 return Ok(listed);
             };
             let id = sys::namespace_id(fd.as_fd()).map_err(NamespacesError::Ask)?;
-            let found = FoundNamespace { fd, inode, id: id.map(NamespaceId), task: None };
+            let found = FoundNamespace { fd, inode, id: id.map(NamespaceId), task };
             if self.mark_and_list(found, origin, out)? {
                 listed.push(inode);
             }
@@ -90,7 +90,23 @@ impl Notify {
             is_anonymous: false,
             task: found.task,
         };
-        let is_there = self.teller.list(&event, origin, out)?;
+        let mut is_there = self.teller.list(&event, None, origin, out)?;
+        if !is_there {
+            // Of a namespace without a mount on its root (7.1) the kernel answers from inside alone.
+            let teller = &mut self.teller;
+            let listed = task::inside(found.fd.as_fd(), |root| {
+                teller.look.is_inside = true;
+                let listed = teller.list(&event, Some(root), origin, out);
+                teller.look.is_inside = false;
+                listed
+            });
+            match listed {
+                Ok(listed) => is_there = listed?,
+                Err(error) => {
+                    log::debug!("mount namespace {} is not entered: {error}", found.inode);
+                }
+            }
+        }
         // Not before: so long as it is open it lives, and its end will be notified.
         drop(found);
         Ok(is_there)
@@ -111,7 +127,12 @@ impl Notify {
             let fd = namespaces::open(birth.inode, Some(birth.task))?;
             let Some(fd) = fd else { return Ok(()) };
             let id = sys::namespace_id(fd.as_fd()).map_err(NamespacesError::Ask)?;
-            Some(FoundNamespace { fd, inode: birth.inode, id: id.map(NamespaceId), task: None })
+            Some(FoundNamespace {
+                fd,
+                inode: birth.inode,
+                id: id.map(NamespaceId),
+                task: Some(birth.task),
+            })
         } else {
             namespaces::open_by_id(NamespaceId(birth.id), Some(birth.task))?
         };

@@ -3,7 +3,7 @@
 use super::effect::{Class, Effect, effect};
 use crate::model::{Bytes, CommitEvent, Glimpsed, NamespaceKey, Origin, UniqueMountId};
 use crate::wire::record;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use mountwatch_common::hook;
 use mountwatch_common::record::{ArgumentRecord, CallRecord, flag};
 use std::os::unix::fs::MetadataExt;
@@ -43,6 +43,8 @@ pub(super) struct Callers {
     /// Calls that ended in this drain, by thread, and in the one before.
     finished: HashMap<u32, Vec<Rc<Finished>>>,
     before: HashMap<u32, Vec<Rc<Finished>>>,
+    /// Those that notifications were found for, and calls that are open, by thread and begin.
+    notified: HashSet<(u32, u64)>,
     /// When the last drain began.
     drained_ns: u64,
 }
@@ -52,6 +54,22 @@ impl Callers {
     pub(super) fn begin_drain(&mut self, drained_ns: u64) {
         self.before = std::mem::take(&mut self.finished);
         self.drained_ns = drained_ns;
+        let (before, latest) = (&self.before, &self.latest);
+        self.notified.retain(|(tid, begin_ktime_ns)| {
+            let is_it = |call: &CallRecord| call.begin_ktime_ns == *begin_ktime_ns;
+            latest.get(tid).is_some_and(is_it)
+                || before.get(tid).into_iter().flatten().any(|finished| is_it(&finished.call))
+        });
+    }
+
+    /// A notification belongs to a call.
+    pub(super) fn set_notified(&mut self, tid: u32, begin_ktime_ns: u64) {
+        self.notified.insert((tid, begin_ktime_ns));
+    }
+
+    /// Whether a notification was found that belongs to a call.
+    pub(super) fn is_notified(&self, tid: u32, begin_ktime_ns: u64) -> bool {
+        self.notified.contains(&(tid, begin_ktime_ns))
     }
 
     /// Takes a text that the call about to return was given.
@@ -101,13 +119,18 @@ impl Callers {
         self.latest.get(&tid)
     }
 
-    /// The calls of a thread that ended in this drain, and the one that it is in.
+    /// The calls of a thread that ended in this drain, or in the one before and were not notified
+    /// there, and the one that it is in.
     pub(super) fn candidates(&self, tid: u32) -> Vec<Candidate> {
-        let ended = self.finished.get(&tid).into_iter().flatten().map(|finished| Candidate {
-            class: finished.effect.class,
-            begin_ktime_ns: finished.call.begin_ktime_ns,
-            ktime_ns: finished.call.header.ktime_ns,
-        });
+        let of = |calls: &HashMap<u32, Vec<Rc<Finished>>>| calls.get(&tid).cloned();
+        let before = of(&self.before).into_iter().flatten();
+        let before = before.filter(|finished| !self.is_notified(tid, finished.call.begin_ktime_ns));
+        let ended =
+            before.chain(of(&self.finished).into_iter().flatten()).map(|finished| Candidate {
+                class: finished.effect.class,
+                begin_ktime_ns: finished.call.begin_ktime_ns,
+                ktime_ns: finished.call.header.ktime_ns,
+            });
         let open = self.latest(tid).filter(|call| call.header.flags & flag::EXIT == 0);
         let open = open.map(|call| Candidate {
             class: effect(call.call, call.args).class,

@@ -26,8 +26,10 @@ pub(super) struct Dentries {
     children: BTreeSet<(DentryKey, DentryKey)>,
     /// Dentries by the hashes of their names.
     names: BTreeSet<(u64, DentryKey)>,
-    /// Those that are new since [`Self::take_fresh`].
-    fresh: Vec<(u64, DentryKey)>,
+    /// Dentries by the bits of their names: how many.
+    bits: HashMap<u32, u32>,
+    /// Hashes of the names that are new since [`Self::take_fresh`].
+    fresh: Vec<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -73,8 +75,8 @@ impl Dentries {
             .fold(start, |at, name| self.key(Place::Name(at, name.into()), told))
     }
 
-    /// The index does not need it any more. Gives the hash of a name that no dentry has now.
-    pub(super) fn forget(&mut self, key: DentryKey) -> Option<u64> {
+    /// The index does not need it any more. Gives the bit of its name if no other one has that.
+    pub(super) fn forget(&mut self, key: DentryKey) -> Option<u32> {
         let place = self.places.remove(&key)?;
         self.keys.remove(&place);
         if let Place::Name(parent, _) | Place::Deleted(parent, _) = &place {
@@ -82,11 +84,14 @@ impl Dentries {
         }
         let hash = hash_of(&place)?;
         self.names.remove(&(hash, key));
-        (!self.is_known(hash)).then_some(hash)
-    }
-
-    fn is_known(&self, hash: u64) -> bool {
-        self.named(hash).next().is_some()
+        let bit = name::bit(hash);
+        let count = self.bits.get_mut(&bit)?;
+        *count -= 1;
+        if *count > 0 {
+            return None;
+        }
+        self.bits.remove(&bit);
+        Some(bit)
     }
 
     fn named(&self, hash: u64) -> impl Iterator<Item = DentryKey> + '_ {
@@ -94,9 +99,12 @@ impl Dentries {
         self.names.range(all).map(|(_, key)| *key)
     }
 
-    /// Dentries that are new since the last call, by the hashes of their names.
-    pub(super) fn take_fresh(&mut self) -> Vec<(u64, DentryKey)> {
-        std::mem::take(&mut self.fresh)
+    /// Hashes of names that are new since the last call.
+    pub(super) fn take_fresh(&mut self) -> Vec<u64> {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        fresh.sort_unstable();
+        fresh.dedup();
+        fresh
     }
 
     /// Dentries whose name has one of these hashes, and all below them. 0: any name.
@@ -139,7 +147,8 @@ impl Dentries {
         }
         if let Some(hash) = hash_of(&place) {
             self.names.insert((hash, key));
-            self.fresh.push((hash, key));
+            *self.bits.entry(name::bit(hash)).or_default() += 1;
+            self.fresh.push(hash);
         }
         self.keys.insert(place.clone(), key);
         self.places.insert(key, place);
@@ -250,14 +259,14 @@ mod tests {
         let b = dentries.root(DEVICE, b"/a/b", &mut silent());
         let c = dentries.root(DEVICE, b"/a/c//deleted", &mut silent());
         let other = dentries.root(Device::new(8, 2), b"/a", &mut silent());
-        assert_eq!(dentries.take_fresh().len(), 3, "what is deleted has no name to look out for");
+        assert_eq!(dentries.take_fresh().len(), 2, "what is deleted has no name to look out for");
         let found = dentries.at_and_below(&[name::hash(b"a")]);
         assert!([b, c, other].iter().all(|key| found.contains(key)) && found.len() == 4);
         assert_eq!(dentries.at_and_below(&[name::hash(b"b")]), [b]);
         assert!(dentries.at_and_below(&[name::hash(b"c")]).is_empty());
         assert_eq!(dentries.at_and_below(&[0]).len(), 4);
         assert_eq!(dentries.forget(other), None, "another one has that name");
-        assert_eq!(dentries.forget(b), Some(name::hash(b"b")));
+        assert_eq!(dentries.forget(b), Some(name::bit(name::hash(b"b"))));
         assert!(dentries.at_and_below(&[name::hash(b"b")]).is_empty());
     }
 

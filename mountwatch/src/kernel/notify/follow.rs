@@ -9,8 +9,8 @@ use crate::kernel::host;
 use crate::model::{
     CommitEvent, Event, GlimpsedEvent, MountKey, NamespaceKey, Origin, UniqueMountId,
 };
-use hashbrown::{HashMap, HashSet};
-use mountwatch_common::hook;
+use hashbrown::HashMap;
+use mountwatch_common::{hook, name};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -28,17 +28,12 @@ pub(super) struct Glimpse {
     begin_ktime_ns: u64,
 }
 
-/// The calls that the notifications of one drain belong to.
-#[derive(Debug, Default)]
-struct Causes {
-    /// For each thread, in the order of its notifications: when the call began, and its time.
-    calls: HashMap<u32, VecDeque<Option<(u64, u64)>>>,
-    /// Calls that were notified, by thread and begin.
-    notified: HashSet<(u32, u64)>,
-}
+/// For each thread, in the order of its notifications: the call that each belongs to, as when it
+/// began, and its time.
+type Causes = HashMap<u32, VecDeque<Option<(u64, u64)>>>;
 
 impl Notify {
-    fn causes(&self, notifications: &[Notification]) -> Causes {
+    fn causes(&mut self, notifications: &[Notification]) -> Causes {
         let mut classes: HashMap<u32, Vec<Class>> = HashMap::new();
         for notification in notifications {
             if let Notification::Mount { is_attached, is_detached, tid, .. } = notification {
@@ -59,8 +54,10 @@ impl Notify {
                 Some((candidate.begin_ktime_ns, candidate.ktime_ns))
             });
             let found: VecDeque<_> = found.collect();
-            causes.notified.extend(found.iter().flatten().map(|(begin, _)| (tid, *begin)));
-            causes.calls.insert(tid, found);
+            for (begin_ktime_ns, _) in found.iter().flatten() {
+                self.callers.set_notified(tid, *begin_ktime_ns);
+            }
+            causes.insert(tid, found);
         }
         causes
     }
@@ -83,7 +80,7 @@ impl Notify {
                 continue;
             };
             self.notifications += 1;
-            let cause = causes.calls.get_mut(&tid).and_then(VecDeque::pop_front).flatten();
+            let cause = causes.get_mut(&tid).and_then(VecDeque::pop_front).flatten();
             // A notification has no time; the call that it belongs to has one.
             let (begin_ktime_ns, ktime_ns) = cause.unwrap_or((0, now_ns));
             let origin = match change {
@@ -109,7 +106,7 @@ impl Notify {
         if let Some((origin, begin)) = change {
             self.commit(origin, begin, out)?;
         }
-        self.own_roots(&causes);
+        self.own_roots();
         Ok(lost)
     }
 
@@ -136,21 +133,12 @@ impl Notify {
 
     /// A process that unmounts its own root directory makes its super block read-only, and nothing
     /// leaves (`do_umount`).
-    fn own_roots(&mut self, causes: &Causes) {
+    fn own_roots(&mut self) {
         for (tid, begin_ktime_ns, ktime_ns) in std::mem::take(&mut self.umounts) {
-            let is_notified = causes.notified.contains(&(tid, begin_ktime_ns))
-                || self.notified_open.contains(&(tid, begin_ktime_ns));
-            if !is_notified {
+            if !self.callers.is_notified(tid, begin_ktime_ns) {
                 self.own_root = Some((tid, ktime_ns));
             }
         }
-        // Of a call that is not over yet the end comes in a later drain.
-        let mut open = std::mem::take(&mut self.notified_open);
-        open.extend(&causes.notified);
-        open.retain(|(tid, begin_ktime_ns)| {
-            self.callers.latest(*tid).is_some_and(|call| call.begin_ktime_ns == *begin_ktime_ns)
-        });
-        self.notified_open = open;
     }
 
     /// What calls changed without a notification: the mounts that the kernel side met as they were
@@ -227,17 +215,12 @@ impl Notify {
         let mut since_ns = since_ns;
         for _ in 0..ROUNDS_MAX {
             let altered = std::mem::take(&mut self.teller.altered);
-            let fresh = self.teller.dentries.take_fresh();
+            let mut hashes = self.teller.dentries.take_fresh();
             for key in &altered {
                 self.calls.forget_glance(key.0);
             }
-            let mut hashes: Vec<_> = fresh.into_iter().map(|(hash, _)| hash).collect();
-            hashes.sort_unstable();
-            hashes.dedup();
             for hash in &hashes {
-                if !self.calls.watch_name(*hash) {
-                    self.teller.counters.names_untracked += 1;
-                }
+                self.calls.watch_names(name::bit(*hash), true);
             }
             hashes.retain(|hash| self.calls.name_changed_ns(*hash) >= since_ns);
             if altered.is_empty() && hashes.is_empty() {

@@ -36,6 +36,8 @@ pub enum LookError {
 pub(super) struct Look {
     buffer: Vec<u8>,
     looks: u64,
+    /// The caller is in the namespace that is asked about.
+    pub(super) is_inside: bool,
 }
 
 impl Look {
@@ -62,8 +64,14 @@ impl Look {
         Ok(self.ask(id.0, namespace.0, mask::MNT_BASIC)?.is_some())
     }
 
+    /// The caller's own namespace has the ID 0.
+    fn id_of(&self, namespace: u64) -> u64 {
+        if self.is_inside { 0 } else { namespace }
+    }
+
     fn ask(&mut self, id: u64, namespace: u64, mask: u64) -> Result<Option<Statmount>, LookError> {
         self.looks += 1;
+        let namespace = self.id_of(namespace);
         let found =
             sys::statmount(id, namespace, mask, &mut self.buffer).map_err(LookError::Statmount)?;
         found.map(|()| statmount::parse(&self.buffer)).transpose().map_err(LookError::from)
@@ -75,7 +83,7 @@ impl Look {
         &mut self,
         namespace: NamespaceId,
     ) -> Result<Option<UniqueMountId>, LookError> {
-        let listed = sys::listmount(sys::LISTMOUNT_ROOT, namespace.0)
+        let listed = sys::listmount(sys::LISTMOUNT_ROOT, self.id_of(namespace.0))
             .map_err(LookError::Listmount)?
             .unwrap_or_default();
         for start in listed {
@@ -98,7 +106,7 @@ impl Look {
         namespace: NamespaceId,
     ) -> Result<Option<Vec<UniqueMountId>>, LookError> {
         self.looks += 1;
-        let ids = sys::listmount(id.0, namespace.0).map_err(LookError::Listmount)?;
+        let ids = sys::listmount(id.0, self.id_of(namespace.0)).map_err(LookError::Listmount)?;
         Ok(ids.map(|ids| ids.into_iter().map(UniqueMountId).collect()))
     }
 }

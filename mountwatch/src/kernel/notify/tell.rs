@@ -20,8 +20,6 @@ const TRIES: usize = 4;
 pub(super) struct Counters {
     /// Mounts that were gone when they were looked at for the first time.
     pub(super) short_lived: u64,
-    /// Names that found no room in the kernel side's table.
-    pub(super) names_untracked: u64,
     /// Mounts whose mountpoint cannot be reached from the root of their namespace.
     pub(super) unreachable: u64,
 }
@@ -54,15 +52,18 @@ pub(super) enum Tell {
 type Looks = HashMap<MountKey, Statmount>;
 
 impl Teller {
-    /// Lists a namespace that is marked. `false`: it is gone.
+    /// Lists a namespace that is marked. `root`: its root mount if that is known. `false`: it is
+    /// gone, or nothing is on its root mount.
     pub(super) fn list(
         &mut self,
         event: &NamespaceEvent,
+        root: Option<UniqueMountId>,
         origin: Origin,
         out: &mut Vec<Event>,
     ) -> Result<bool, LookError> {
         let namespace = NamespaceId(event.key.0);
-        let Some(root) = self.look.root(namespace)? else { return Ok(false) };
+        let root = if root.is_some() { root } else { self.look.root(namespace)? };
+        let Some(root) = root else { return Ok(false) };
         let Some(below) = self.look.below(root, namespace)? else { return Ok(false) };
         out.push(Event::NamespaceBorn(origin, event.clone()));
         self.table.put_namespace(Marked { event: event.clone(), root: MountKey(root.0) });

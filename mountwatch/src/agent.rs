@@ -34,15 +34,19 @@ pub enum BackendChoice {
     Notify,
 }
 
-/// What is to go wrong on purpose, for tests of what is said and repaired then. `hooks` alone.
+/// What is to go wrong on purpose, for tests of what is said and repaired then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// Roots of changed subtrees that one transaction has room for.
+    /// Roots of changed subtrees that one transaction has room for. `hooks` alone.
     pub roots_max: Option<u32>,
-    /// The record, by its number from the end of the first seed on, that is cut short.
+    /// The record, by its number from the end of the first seed on, that is cut short. `hooks`
+    /// alone.
     pub cut_record: Option<u64>,
     /// The event, counted likewise, at which the core panics.
     pub panic_at: Option<u64>,
+    /// Whether the queue of notifications holds no more than `fs.fanotify.max_queued_events`, as
+    /// that is at the start. `notify` alone.
+    pub bounded_queue: bool,
 }
 
 /// How to track.

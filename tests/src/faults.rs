@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 /// One fault.
 struct Fault {
     name: &'static str,
+    /// The back ends to which it can happen.
+    backends: &'static [&'static str],
+    /// Notifications that the queue has room for; for a back end that has a queue.
+    queue_max: Option<u32>,
     ring_bytes: u32,
     faults: Faults,
     /// The counter that says what happened.
@@ -25,7 +29,9 @@ struct Fault {
     lines: &'static [&'static str],
 }
 
-const NONE: Faults = Faults { roots_max: None, cut_record: None, panic_at: None };
+const NONE: Faults =
+    Faults { roots_max: None, cut_record: None, panic_at: None, bounded_queue: false };
+const HOOKS: &[&str] = &["hooks"];
 /// The smallest ring.
 const SMALL: u32 = 256 << 10;
 const LARGE: u32 = 16 << 20;
@@ -37,6 +43,8 @@ const SOME: &[&str] = &["mkdir /t", "mount tmpfs /t", "mkdir /t/a", "bind /t /t/
 const FAULTS: &[Fault] = &[
     Fault {
         name: "fault_ring_full",
+        backends: HOOKS,
+        queue_max: None,
         ring_bytes: SMALL,
         faults: NONE,
         counter: "records_lost",
@@ -45,6 +53,8 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "fault_roots_lost",
+        backends: HOOKS,
+        queue_max: None,
         ring_bytes: LARGE,
         faults: Faults { roots_max: Some(16), ..NONE },
         counter: "roots_lost",
@@ -62,6 +72,8 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "fault_record_cut",
+        backends: HOOKS,
+        queue_max: None,
         ring_bytes: LARGE,
         faults: Faults { cut_record: Some(4), ..NONE },
         counter: "records_undecoded",
@@ -70,11 +82,24 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "fault_panic",
+        backends: &["hooks", "notify"],
+        queue_max: None,
         ring_bytes: LARGE,
         faults: Faults { panic_at: Some(4), ..NONE },
         counter: "",
         is_placed: false,
         lines: SOME,
+    },
+    Fault {
+        name: "fault_queue_full",
+        backends: &["notify"],
+        queue_max: Some(64),
+        ring_bytes: LARGE,
+        faults: Faults { bounded_queue: true, ..NONE },
+        counter: "notifications_lost",
+        // Nothing says which notifications there was no room for.
+        is_placed: false,
+        lines: DOUBLE,
     },
 ];
 
@@ -85,13 +110,35 @@ const OTHER_STALE: &str = "the other namespace was stale meanwhile";
 /// What may take so long.
 const LIMIT: Duration = Duration::from_mins(3);
 
+/// What the tests may do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rights {
+    /// The back end under test.
+    pub(crate) backend: &'static str,
+    /// Settings of the whole machine may be changed.
+    pub(crate) is_own_machine: bool,
+}
+
 /// Runs those that are wanted.
-pub(crate) fn run(report: &mut Report, base: &Path, is_wanted: &dyn Fn(&str) -> bool) {
-    for fault in FAULTS.iter().filter(|fault| is_wanted(fault.name)) {
+pub(crate) fn run(
+    report: &mut Report,
+    rights: Rights,
+    base: &Path,
+    is_wanted: &dyn Fn(&str) -> bool,
+) {
+    let backend = rights.backend;
+    let can_happen = |fault: &&Fault| fault.backends.contains(&backend) && is_wanted(fault.name);
+    for fault in FAULTS.iter().filter(can_happen) {
+        if fault.queue_max.is_some() && !rights.is_own_machine {
+            let why = "changes a setting of the whole machine: needs --own-machine";
+            report.add(fault.name, Verdict::Skipped(why.to_owned()));
+            continue;
+        }
         let mut verdict = Verdict::of(Vec::new());
         for _ in 0..TRIES_MAX {
             let base = base.to_owned();
-            verdict = match report::with_limit(LIMIT, move |at| run_one(fault, &base, at)) {
+            verdict = match report::with_limit(LIMIT, move |at| run_one(fault, backend, &base, at))
+            {
                 // What was lost may have been a name, which any namespace may show.
                 Ok(Ok(failures)) if failures.len() == 1 && failures == [OTHER_STALE] => {
                     Verdict::of(failures)
@@ -119,7 +166,7 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     FAULTS.iter().map(|fault| fault.name)
 }
 
-fn run_one(fault: &Fault, base: &Path, at: &dyn Fn(&str)) -> Result<Vec<String>> {
+fn run_one(fault: &Fault, backend: &str, base: &Path, at: &dyn Fn(&str)) -> Result<Vec<String>> {
     let mut world = World::new(base)?;
     for name in ["A", "B"] {
         world.namespace(name, MAIN, Unshare::Private)?;
@@ -127,12 +174,14 @@ fn run_one(fault: &Fault, base: &Path, at: &dyn Fn(&str)) -> Result<Vec<String>>
     let inode = |name: &str| namespace_of(&world, name);
     let (concerned, other) = (inode("A")?, inode("B")?);
     let config = Config {
-        backend: BackendChoice::Hooks,
+        backend: if backend == "notify" { BackendChoice::Notify } else { BackendChoice::Hooks },
         ring_bytes: fault.ring_bytes,
         faults: fault.faults,
         ..Config::new()
     };
+    let queue = fault.queue_max.map(QueueMax::set).transpose()?;
     let tracker = Tracker::start(&config).context("cannot start the tracker")?;
+    drop(queue);
     let (_, mut subscription) = tracker.subscribe()?;
     at("the lines");
     for line in fault.lines {
@@ -140,7 +189,9 @@ fn run_one(fault: &Fault, base: &Path, at: &dyn Fn(&str)) -> Result<Vec<String>>
     }
     at("the repair");
     let start = Instant::now();
-    while tracker.now()?.coverage().word() != "complete" {
+    // The best that the back end can say.
+    let whole = if backend == "notify" { "blind" } else { "complete" };
+    while tracker.now()?.coverage().word() != whole {
         if start.elapsed() > LIMIT / 2 {
             bail!("the index is still {}", tracker.now()?.coverage());
         }
@@ -172,6 +223,28 @@ fn run_one(fault: &Fault, base: &Path, at: &dyn Fn(&str)) -> Result<Vec<String>>
     }
     world.tear_down();
     Ok(found)
+}
+
+/// `fs.fanotify.max_queued_events`, which is that of a queue when the queue is made. As it was again
+/// when this is dropped.
+struct QueueMax(String);
+
+impl QueueMax {
+    const PATH: &str = "/proc/sys/fs/fanotify/max_queued_events";
+
+    fn set(max: u32) -> Result<Self> {
+        let before = std::fs::read_to_string(Self::PATH).context("cannot read the setting")?;
+        std::fs::write(Self::PATH, max.to_string()).context("cannot change the setting")?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for QueueMax {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::write(Self::PATH, &self.0) {
+            eprintln!("{} is not as it was: {error}", Self::PATH);
+        }
+    }
 }
 
 /// Whether some answer said that these namespaces are stale.

@@ -57,6 +57,7 @@ const SCENARIO_LIMIT: Duration = Duration::from_mins(2);
 /// What a random program may take in addition to its own length.
 const RANDOM_LIMIT: Duration = Duration::from_mins(4);
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 /// Runs scenarios and random mount programs against the index, and checks the command.
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -88,6 +89,9 @@ struct Arguments {
     /// A file system that is missing is a failure, not a reason to skip.
     #[arg(long)]
     every_file_system: bool,
+    /// The machine is there for the tests alone: settings of all of it may be changed.
+    #[arg(long)]
+    own_machine: bool,
     /// Only tests of this kind.
     #[arg(long, value_enum)]
     only: Option<Kind>,
@@ -103,6 +107,16 @@ enum Backend {
     Notify,
     /// A simulated kernel, without root.
     Simulated,
+}
+
+impl Backend {
+    fn choice(self) -> BackendChoice {
+        match self {
+            Self::Auto | Self::Simulated => BackendChoice::Auto,
+            Self::Hooks => BackendChoice::Hooks,
+            Self::Notify => BackendChoice::Notify,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -234,8 +248,13 @@ fn run_tests(arguments: &Arguments, scenarios: Vec<Scenario>, base: &Path) -> Re
             report.add("nothing_stays_loaded", Verdict::of(failures));
         }
     }
-    if wants(Kind::Faults) && backend.is_none_or(|name| name == "hooks") {
-        faults::run(&mut report, base, &is_wanted);
+    if wants(Kind::Faults) {
+        let backend = match backend {
+            Some(backend) => backend,
+            None => start(arguments, kernel)?.backend,
+        };
+        let rights = faults::Rights { backend, is_own_machine: arguments.own_machine };
+        faults::run(&mut report, rights, base, &is_wanted);
     }
     if wants(Kind::Cli) {
         cli_checks::run(&mut report, &arguments.mountwatch, backend, base, &is_wanted);
@@ -256,13 +275,8 @@ fn print_counters(oracle: &Oracle) {
 }
 
 fn start(arguments: &Arguments, kernel: Kernel) -> Result<SharedOracle> {
-    let choice = match arguments.backend {
-        Backend::Auto | Backend::Simulated => BackendChoice::Auto,
-        Backend::Hooks => BackendChoice::Hooks,
-        Backend::Notify => BackendChoice::Notify,
-    };
     let config = Config {
-        backend: choice,
+        backend: arguments.backend.choice(),
         no_fentry: arguments.no_fentry,
         fallback_hooks: arguments.fallback_hooks.clone(),
         ..Config::new()

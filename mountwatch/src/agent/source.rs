@@ -311,7 +311,11 @@ impl Source {
 }
 
 fn start_notify(config: &Config) -> Result<Notify, NotifyError> {
-    Notify::start(&NotifyConfig { ring_bytes: config.ring_bytes, kernel_log: config.kernel_log })
+    Notify::start(&NotifyConfig {
+        ring_bytes: config.ring_bytes,
+        kernel_log: config.kernel_log,
+        bounded_queue: config.faults.bounded_queue,
+    })
 }
 
 fn check(config: &Config) -> Result<(), StartError> {

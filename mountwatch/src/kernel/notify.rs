@@ -70,11 +70,17 @@ pub struct NotifyConfig {
     pub ring_bytes: u32,
     /// Whether the programs write diagnostics.
     pub kernel_log: bool,
+    /// Whether the queue holds no more than `fs.fanotify.max_queued_events`; for tests.
+    pub bounded_queue: bool,
 }
 
 impl Default for NotifyConfig {
     fn default() -> Self {
-        Self { ring_bytes: mountwatch_common::limits::RING_BYTES, kernel_log: false }
+        Self {
+            ring_bytes: mountwatch_common::limits::RING_BYTES,
+            kernel_log: false,
+            bounded_queue: false,
+        }
     }
 }
 
@@ -124,7 +130,7 @@ pub struct Notify {
 impl Notify {
     /// Starts, and marks every mount namespace. Nothing is told yet: [`Self::scan`] does that.
     pub fn start(config: &NotifyConfig) -> Result<Self, NotifyError> {
-        let queue = sys::fanotify_mounts().map_err(limits::explain)?;
+        let queue = sys::fanotify_mounts(config.bounded_queue).map_err(limits::explain)?;
         let mut calls = Calls::load(&LoadConfig {
             ring_bytes: config.ring_bytes,
             kernel_log: config.kernel_log,

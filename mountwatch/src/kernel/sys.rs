@@ -124,11 +124,12 @@ pub(crate) const FAN_MNT_DETACH: u64 = 0x0200_0000;
 /// The queue was full.
 pub(crate) const FAN_Q_OVERFLOW: u64 = 0x4000;
 
-/// A queue of mount notifications that says which thread caused each. 6.15 and later.
-pub(crate) fn fanotify_mounts() -> io::Result<File> {
+/// A queue of mount notifications that says which thread caused each. 6.15 and later. `bounded`:
+/// one that can be full.
+pub(crate) fn fanotify_mounts(bounded: bool) -> io::Result<File> {
     let flags = FAN_CLOEXEC
         | FAN_NONBLOCK
-        | FAN_UNLIMITED_QUEUE
+        | if bounded { 0 } else { FAN_UNLIMITED_QUEUE }
         | FAN_UNLIMITED_MARKS
         | FAN_REPORT_TID
         | FAN_REPORT_MNT;

@@ -4,7 +4,7 @@ use crate::command::Unshare;
 use crate::report::{self, Report, Verdict};
 use crate::scenario::MAIN;
 use crate::selftest_checks;
-use crate::sys;
+use crate::sys::{self, BpfKind};
 use crate::visit;
 use crate::watch_checks;
 use crate::world::World;
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -47,6 +47,13 @@ impl Setting {
 
     fn run(&self, arguments: &[&str]) -> Result<Output> {
         finish(self.command(arguments).spawn().context("cannot start mountwatch")?)
+    }
+
+    /// The back end that runs with it.
+    pub(crate) fn backend_in_use(&self) -> Result<String> {
+        let output = self.run(&["status", "-J"])?;
+        let status: Value = serde_json::from_slice(&output.stdout).context("no JSON")?;
+        Ok(status["backend"].as_str().context("no key backend")?.to_owned())
     }
 
     fn run_json(&self, arguments: &[&str]) -> Result<Value> {
@@ -102,7 +109,7 @@ pub(crate) fn ensure_status(output: &Output, expected: i32) -> Result<()> {
 /// No BPF program stays loaded that was not there before, or that another process holds.
 pub(crate) fn no_programs_but(before: &[u32]) -> Result<()> {
     report::eventually(Duration::from_secs(5), || {
-        let mut left = sys::bpf_program_ids().context("cannot count BPF programs")?;
+        let mut left = sys::bpf_ids(BpfKind::Program).context("cannot count BPF programs")?;
         left.retain(|id| !before.contains(id));
         if !left.is_empty() {
             let held = visit::bpf_programs_of_others();
@@ -127,6 +134,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("cli_selftest_killed", selftest_checks::is_gone_when_killed),
     ("cli_watch", watch_checks::follow),
     ("cli_watch_interrupt", watch_checks::interrupt),
+    ("cli_watch_killed", watch_checks::killed),
     ("cli_watch_timeout", watch_checks::timeout),
 ];
 
@@ -136,18 +144,11 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Runs all checks that are wanted.
-pub(crate) fn run(
-    report: &mut Report,
-    mountwatch: &Path,
-    backend: Option<&'static str>,
-    base: &Path,
-    is_wanted: &dyn Fn(&str) -> bool,
-) {
-    let setting = Setting { mountwatch: mountwatch.to_owned(), backend, base: base.to_owned() };
+pub(crate) fn run(report: &mut Report, setting: &Setting, is_wanted: &dyn Fn(&str) -> bool) {
     for (name, check) in CHECKS.iter().filter(|(name, _)| is_wanted(name)) {
         let is_about_hooks =
             ["cli_verify_divergence", "cli_selftest_notices_each_hook", "cli_selftest_killed"];
-        if is_about_hooks.contains(name) && backend == Some("notify") {
+        if is_about_hooks.contains(name) && setting.backend == Some("notify") {
             let why = "the hooks that this check leaves out are those of the back end hooks";
             report.add(name, Verdict::NotClaimed(why.to_owned()));
             continue;
@@ -183,7 +184,7 @@ fn usage(setting: &Setting) -> Result<()> {
 }
 
 fn not_root(setting: &Setting) -> Result<()> {
-    let programs = sys::bpf_program_ids()?;
+    let programs = sys::bpf_ids(BpfKind::Program)?;
     // The directories above the command may be root's alone: the copy is where anyone can get it.
     let copy = std::env::temp_dir().join(format!("mountwatch-{}", std::process::id()));
     fs::copy(&setting.mountwatch, &copy).context("cannot copy mountwatch")?;

@@ -11,6 +11,7 @@
 //! | `mountinfo`, `visit`, `oracle` | index against kernel |
 //! | `world`, `random`, `program` | scenarios and random programs |
 //! | `faults` | what goes wrong on purpose |
+//! | `lifetime` | namespaces die though they are watched |
 //! | `simulated` | the same on a simulated kernel, without root |
 //! | `cli_checks`, `watch_checks` | the command `mountwatch` |
 //! | `report`, `kernel` | results, and what may be skipped |
@@ -23,6 +24,7 @@ mod execute;
 mod faults;
 mod flags;
 mod kernel;
+mod lifetime;
 mod mountinfo;
 mod oracle;
 mod program;
@@ -41,6 +43,7 @@ mod world;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
+use cli_checks::Setting;
 use kernel::Kernel;
 use mountwatch::agent::{BackendChoice, Config, Tracker};
 use oracle::{Oracle, SharedOracle};
@@ -124,6 +127,7 @@ enum Kind {
     Scenarios,
     Random,
     Faults,
+    Lifetime,
     Cli,
     /// The simulated kernel against the running one; only when asked for.
     Model,
@@ -174,6 +178,9 @@ fn list(scenarios: &[Scenario]) {
     for name in faults::names() {
         println!("fault {name}");
     }
+    for name in lifetime::names() {
+        println!("lifetime {name}");
+    }
     for name in cli_checks::names() {
         println!("cli {name}");
     }
@@ -206,7 +213,7 @@ fn seed(arguments: &Arguments) -> u64 {
 
 fn run_tests(arguments: &Arguments, scenarios: Vec<Scenario>, base: &Path) -> Result<bool> {
     let kernel = Kernel::running()?;
-    let programs_before = sys::bpf_program_ids().unwrap_or_default();
+    let programs_before = sys::bpf_ids(sys::BpfKind::Program).unwrap_or_default();
     let wants = |kind| arguments.only.is_none_or(|only| only == kind);
     let is_wanted =
         |name: &str| arguments.filter.as_ref().is_none_or(|filter| name.contains(&**filter));
@@ -256,8 +263,13 @@ fn run_tests(arguments: &Arguments, scenarios: Vec<Scenario>, base: &Path) -> Re
         let rights = faults::Rights { backend, is_own_machine: arguments.own_machine };
         faults::run(&mut report, rights, base, &is_wanted);
     }
+    if wants(Kind::Lifetime) {
+        lifetime::run(&mut report, arguments.backend.choice(), kernel, base, &is_wanted);
+    }
+    let mountwatch = arguments.mountwatch.clone();
+    let setting = Setting { mountwatch, backend, base: base.to_owned() };
     if wants(Kind::Cli) {
-        cli_checks::run(&mut report, &arguments.mountwatch, backend, base, &is_wanted);
+        cli_checks::run(&mut report, &setting, &is_wanted);
     }
     Ok(report.finish())
 }

@@ -55,7 +55,7 @@ fn blames(status: &Value, hook: &str) -> Result<()> {
 /// Killed in the middle of the self-test it leaves nothing behind: no mount, no namespace, no
 /// program.
 pub(crate) fn is_gone_when_killed(setting: &Setting) -> Result<()> {
-    let programs = sys::bpf_program_ids()?;
+    let programs = sys::bpf_ids(sys::BpfKind::Program)?;
     let namespaces = status(setting, &[])?["namespaces"].clone();
     let mounts = fs::read("/proc/self/mountinfo")?;
     for delay_ms in [0, 3, 10, 30, 60] {

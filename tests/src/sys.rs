@@ -2,13 +2,12 @@
 //! `unsafe`.
 
 use rustix::io::Errno;
+use rustix::process::Pid;
 use std::ffi::{CStr, c_long};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 /// `open_tree_attr(2)`, since 6.15; not in libc yet.
 const SYS_OPEN_TREE_ATTR: c_long = 467;
-/// `BPF_PROG_GET_NEXT_ID` of bpf(2).
-const BPF_PROG_GET_NEXT_ID: c_long = 11;
 
 /// `struct mount_attr` of `mount_setattr(2)`.
 #[repr(C)]
@@ -142,17 +141,25 @@ pub(crate) fn unshare(flags: libc::c_int) -> Result<(), Errno> {
     check(unsafe { libc::unshare(flags) }.into()).map(|_| ())
 }
 
-/// The IDs of the BPF programs that are loaded now; an error if this is not allowed.
-pub(crate) fn bpf_program_ids() -> Result<Vec<u32>, Errno> {
+/// Objects that bpf(2) gives IDs to, with the command that walks them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BpfKind {
+    Program = 11,
+    Map = 12,
+    Link = 31,
+}
+
+/// The IDs of the BPF objects of a kind that there are now; an error if this is not allowed.
+pub(crate) fn bpf_ids(kind: BpfKind) -> Result<Vec<u32>, Errno> {
     let mut ids = Vec::new();
-    // The three words of `union bpf_attr` for this command: start, next, flags.
+    // The three words of `union bpf_attr` for these commands: start, next, flags.
     let mut attributes = [0_u32; 3];
     loop {
         // SAFETY: the kernel reads and writes `size` bytes of the array, which are all of it.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_bpf,
-                BPF_PROG_GET_NEXT_ID,
+                kind as c_long,
                 attributes.as_mut_ptr(),
                 size_of_val(&attributes),
             )
@@ -166,4 +173,59 @@ pub(crate) fn bpf_program_ids() -> Result<Vec<u32>, Errno> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Requests of include/uapi/linux/nsfs.h.
+const NS_GET_MNTNS_ID: libc::c_ulong = 0x8008_b705;
+const NS_MNT_GET_NEXT: libc::c_ulong = 0x8010_b70b;
+const NS_MNT_GET_PREV: libc::c_ulong = 0x8010_b70c;
+
+/// The ID of a mount namespace; `None` before 6.11.
+pub(crate) fn mount_namespace_id(namespace: &OwnedFd) -> Result<Option<u64>, Errno> {
+    let mut id = 0_u64;
+    // SAFETY: the kernel writes one number of 64 bits.
+    let result = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_MNTNS_ID, &raw mut id) };
+    match check(result.into()) {
+        Ok(_) => Ok(Some(id)),
+        Err(Errno::NOTTY) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The neighbour of a mount namespace in the kernel's list, towards later or earlier ones, with its
+/// ID; `None` at the end. `ENOTTY` or `EINVAL` before 6.12.
+pub(crate) fn mount_namespace_beside(
+    namespace: &OwnedFd,
+    later: bool,
+) -> Result<Option<(OwnedFd, u64)>, Errno> {
+    // `struct mnt_ns_info`: its size and the number of mounts share the first word.
+    let mut info = [16_u64, 0];
+    let request = if later { NS_MNT_GET_NEXT } else { NS_MNT_GET_PREV };
+    // SAFETY: the kernel writes as many bytes as the first number says, which are all.
+    let result = unsafe { libc::ioctl(namespace.as_raw_fd(), request, info.as_mut_ptr()) };
+    match check(result.into()) {
+        // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
+        Ok(_) => Ok(Some((unsafe { OwnedFd::from_raw_fd(result) }, info[1]))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// clone(2) with `CLONE_NEWNS`: a child in a mount namespace of its own that waits to be killed.
+pub(crate) fn clone_with_mount_namespace() -> Result<Pid, Errno> {
+    let flags = c_long::from(libc::CLONE_NEWNS | libc::SIGCHLD);
+    // SAFETY: a copy of the process without a stack of its own, as fork(2) makes it. The child
+    // makes system calls alone, and takes no lock that another thread may have held.
+    let result = unsafe {
+        let result = libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0);
+        if result == 0 {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            loop {
+                libc::pause();
+            }
+        }
+        result
+    };
+    let pid = i32::try_from(check(result)?).map_err(|_| Errno::SRCH)?;
+    Pid::from_raw(pid).ok_or(Errno::SRCH)
 }

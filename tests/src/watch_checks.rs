@@ -2,8 +2,10 @@
 
 use crate::cli_checks::{Setting, ensure_status, finish, no_programs_but, world};
 use crate::command::Unshare;
+use crate::report;
 use crate::scenario::MAIN;
-use crate::sys;
+use crate::sys::{self, BpfKind};
+use crate::visit;
 use crate::world::World;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal};
@@ -11,21 +13,26 @@ use serde_json::Value;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::Child;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A line comes long before, also under emulation.
 const LINE_LIMIT: Duration = Duration::from_mins(1);
 
+/// After the end of its process everything is gone by then: the kernel frees it some time later.
+const GONE_MAX: Duration = Duration::from_secs(10);
+const KINDS: [BpfKind; 3] = [BpfKind::Program, BpfKind::Map, BpfKind::Link];
+
 /// A running `watch -J` and its lines.
-struct Watch {
+pub(crate) struct Watch {
     child: Child,
     lines: Receiver<String>,
 }
 
 impl Watch {
-    fn start(setting: &Setting, arguments: &[&str]) -> Result<Self> {
+    /// Starts it.
+    pub(crate) fn start(setting: &Setting, arguments: &[&str]) -> Result<Self> {
         let arguments = [&["watch", "-J"][..], arguments].concat();
         let mut child = setting.command(&arguments).spawn().context("cannot start mountwatch")?;
         let stdout = child.stdout.take().context("no pipe")?;
@@ -40,13 +47,29 @@ impl Watch {
         Ok(Self { child, lines })
     }
 
-    fn line(&self) -> Result<Value> {
-        let line = self.lines.recv_timeout(LINE_LIMIT).context("no line comes")?;
-        serde_json::from_str(&line).with_context(|| format!("no JSON: {line}"))
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line.
+    pub(crate) fn line(&self) -> Result<Value> {
+        self.line_within(LINE_LIMIT)?.context("no line comes")
+    }
+
+    /// The next line, if it comes in time.
+    pub(crate) fn line_within(&self, limit: Duration) -> Result<Option<Value>> {
+        match self.lines.recv_timeout(limit) {
+            Ok(line) => {
+                serde_json::from_str(&line).with_context(|| format!("no JSON: {line}")).map(Some)
+            }
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => bail!("the watcher ended"),
+        }
     }
 
     /// The mounts that are there at the start.
-    fn present(&self) -> Result<Vec<Value>> {
+    pub(crate) fn present(&self) -> Result<Vec<Value>> {
         let mut present = Vec::new();
         loop {
             let line = self.line()?;
@@ -68,7 +91,8 @@ impl Watch {
         }
     }
 
-    fn interrupt(self) -> Result<()> {
+    /// Ends it as a user does.
+    pub(crate) fn interrupt(self) -> Result<()> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("no pid")?;
         rustix::process::kill_process(pid, Signal::INT)?;
         ensure_status(&finish(self.child)?, 0)
@@ -163,13 +187,60 @@ pub(crate) fn follow(setting: &Setting) -> Result<()> {
 
 /// SIGINT is a good end, and no BPF program stays loaded.
 pub(crate) fn interrupt(setting: &Setting) -> Result<()> {
-    let before = sys::bpf_program_ids()?;
+    let before = sys::bpf_ids(BpfKind::Program)?;
     let watch = Watch::start(setting, &["--initial"])?;
     watch.present()?;
-    let loaded = sys::bpf_program_ids()?.iter().filter(|id| !before.contains(id)).count();
+    let loaded = sys::bpf_ids(BpfKind::Program)?.iter().filter(|id| !before.contains(id)).count();
     ensure!(loaded > 0, "no BPF program was loaded");
     watch.interrupt()?;
     no_programs_but(&before)
+}
+
+/// Looks at the time of a system call: the least of several series, in nanoseconds.
+fn call_ns() -> u64 {
+    const CALLS: u32 = 20_000;
+    let series = || {
+        let start = Instant::now();
+        for _ in 0..CALLS {
+            let _ = rustix::process::getppid();
+        }
+        start.elapsed() / CALLS
+    };
+    let least = (0..10).map(|_| series()).min().unwrap_or_default();
+    u64::try_from(least.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Killed without a chance to clean up: all that it had in the kernel is gone.
+pub(crate) fn killed(setting: &Setting) -> Result<()> {
+    let before = call_ns();
+    let mut watch = Watch::start(setting, &["--initial"])?;
+    watch.present()?;
+    let watched = call_ns();
+    let held = KINDS.map(|kind| (kind, visit::bpf_objects_of(watch.pid(), kind)));
+    for (kind, ids) in &held {
+        // Probes of kernels before 5.15 have no links.
+        ensure!(!ids.is_empty() || *kind == BpfKind::Link, "it has no {kind:?}");
+    }
+    let queues = visit::fanotify_queues_of(watch.pid());
+    let has_queue = setting.backend_in_use()? == "notify";
+    ensure!(has_queue == (queues > 0), "it has {queues} queues of fanotify");
+    let children = visit::children_of(watch.pid());
+    ensure!(children.is_empty(), "it has children, which would keep what it has: {children:?}");
+    watch.child.kill()?;
+    watch.child.wait()?;
+    report::eventually(GONE_MAX, || {
+        for (kind, ids) in &held {
+            let mut left = sys::bpf_ids(*kind).with_context(|| format!("cannot walk {kind:?}s"))?;
+            left.retain(|id| ids.contains(id));
+            ensure!(left.is_empty(), "{kind:?}s stay loaded: {left:?}");
+        }
+        Ok(())
+    })?;
+    let after = call_ns();
+    println!(
+        "cli_watch_killed: getppid(2) takes {before} ns, watched {watched} ns, then {after} ns"
+    );
+    Ok(())
 }
 
 /// `--timeout` and `-n` are good ends.

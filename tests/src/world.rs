@@ -130,6 +130,14 @@ impl World {
         Ok(Reply::Done(0))
     }
 
+    /// A new thread of a task's process, in a new mount namespace.
+    pub(crate) fn thread(&mut self, name: &str, of: &str, how: Unshare) -> Result<()> {
+        let process = self.tasks.get_mut(of).with_context(|| format!("there is no task {of}"))?;
+        let thread = process.start_thread(word(how))?;
+        self.tasks.insert(name.to_owned(), thread);
+        Ok(())
+    }
+
     /// Ends a task.
     pub(crate) fn end(&mut self, name: &str, by_kill: bool) -> Result<()> {
         let task = self.tasks.remove(name).with_context(|| format!("there is no task {name}"))?;
@@ -154,10 +162,7 @@ impl World {
             Action::Run(command) => self.command(&line.task, &line.text, command)?,
             Action::Namespace { name, of, how } => self.namespace(name, of, *how)?,
             Action::Thread { name, of, how } => {
-                let process =
-                    self.tasks.get_mut(of).with_context(|| format!("there is no task {of}"))?;
-                let thread = process.start_thread(word(*how))?;
-                self.tasks.insert(name.clone(), thread);
+                self.thread(name, of, *how)?;
                 Reply::Done(0)
             }
             Action::End { name, by_kill } => {

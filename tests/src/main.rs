@@ -12,6 +12,7 @@
 //! | `world`, `random`, `program` | scenarios and random programs |
 //! | `faults` | what goes wrong on purpose |
 //! | `lifetime` | namespaces die though they are watched |
+//! | `cycles` | a thousand short-lived mounts in a second |
 //! | `simulated` | the same on a simulated kernel, without root |
 //! | `cli_checks`, `watch_checks` | the command `mountwatch` |
 //! | `report`, `kernel` | results, and what may be skipped |
@@ -19,6 +20,7 @@
 mod autofs;
 mod cli_checks;
 mod command;
+mod cycles;
 mod disk;
 mod execute;
 mod faults;
@@ -80,6 +82,9 @@ struct Arguments {
     /// How long the random program runs.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     random_seconds: u64,
+    /// How long each of the tests of short-lived mounts runs.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    cycle_seconds: u64,
     /// The command to check.
     #[arg(long, value_name = "PATH", default_value = "mountwatch")]
     mountwatch: PathBuf,
@@ -128,6 +133,7 @@ enum Kind {
     Random,
     Faults,
     Lifetime,
+    Cycles,
     Cli,
     /// The simulated kernel against the running one; only when asked for.
     Model,
@@ -180,6 +186,9 @@ fn list(scenarios: &[Scenario]) {
     }
     for name in lifetime::names() {
         println!("lifetime {name}");
+    }
+    for name in cycles::names() {
+        println!("cycles {name}");
     }
     for name in cli_checks::names() {
         println!("cli {name}");
@@ -268,6 +277,10 @@ fn run_tests(arguments: &Arguments, scenarios: Vec<Scenario>, base: &Path) -> Re
     }
     let mountwatch = arguments.mountwatch.clone();
     let setting = Setting { mountwatch, backend, base: base.to_owned() };
+    if wants(Kind::Cycles) {
+        let length = Duration::from_secs(arguments.cycle_seconds);
+        cycles::run(&mut report, &setting, length, &is_wanted);
+    }
     if wants(Kind::Cli) {
         cli_checks::run(&mut report, &setting, &is_wanted);
     }

@@ -296,7 +296,13 @@ fn print_counters(oracle: &Oracle) {
         .filter(|(_, count)| *count > 0)
         .map(|(name, count)| format!("{name} {count}"))
         .collect();
-    println!("counted by the back end: {}", counted.join(", "));
+    println!(
+        "{} losses, {} rescans, {} rereads; counted by the back end: {}",
+        status.losses,
+        status.rescans,
+        status.rereads,
+        counted.join(", ")
+    );
 }
 
 fn start(arguments: &Arguments, kernel: Kernel) -> Result<SharedOracle> {

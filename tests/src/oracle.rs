@@ -268,6 +268,9 @@ impl Oracle {
         if word != "complete" && !(word == "blind" && self.backend == "notify") {
             found.push(format!("coverage is {word}: {:?}", status.coverage.blind()));
         }
+        if self.backend == "notify" && now.rereads > 0 {
+            found.push(format!("{} rereads, of which notify has no need", now.rereads));
+        }
         let mut grew = |name: &str, before: u64, now: u64| {
             if before != now {
                 found.push(format!("{name} grew from {before} to {now}"));

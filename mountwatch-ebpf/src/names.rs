@@ -20,11 +20,11 @@ use crate::{
     text::{name_hash, slot},
 };
 
-/// Bits of the names that matter. Userspace writes them through a mapping and not with bpf(2): while
+/// Bits of the names that matter, and behind them a word that is not 0 if all of them do. Userspace writes them through a mapping and not with bpf(2): while
 /// that is under way the kernel skips every program on a tracepoint on that CPU.
 #[map]
 static NAMES: Array<u64> =
-    Array::with_max_entries(limits::NAME_BITS / u64::BITS, aya_ebpf::bindings::BPF_F_MMAPABLE);
+    Array::with_max_entries(limits::NAME_BITS / u64::BITS + 1, aya_ebpf::bindings::BPF_F_MMAPABLE);
 /// When a name of a cell was renamed or deleted last. Mapped by userspace.
 #[map]
 static STAMPS: Array<u64> =
@@ -116,9 +116,14 @@ fn matters(hash: u64) -> bool {
         return true;
     }
     let bit = name::bit(hash);
-    match NAMES.get_ptr(bit / u64::BITS) {
+    is_set(bit / u64::BITS, 1 << (bit % u64::BITS)) || is_set(limits::NAME_BITS / u64::BITS, 1)
+}
+
+#[inline(always)]
+fn is_set(index: u32, mask: u64) -> bool {
+    match NAMES.get_ptr(index) {
         // SAFETY: a cell of the map, which userspace writes at any time.
-        Some(cell) => (unsafe { cell.read_volatile() }) >> (bit % u64::BITS) & 1 != 0,
+        Some(cell) => (unsafe { cell.read_volatile() }) & mask != 0,
         None => true,
     }
 }

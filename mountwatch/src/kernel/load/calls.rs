@@ -55,6 +55,7 @@ pub struct Calls {
     ring: Option<Ring>,
     attached: Vec<String>,
     has_spares: bool,
+    watches_every_name: bool,
 }
 
 impl std::fmt::Debug for Calls {
@@ -75,7 +76,7 @@ impl Calls {
         let [names, ages, stamps] = maps.each_ref().map(|map| map.fd().as_fd());
         let mut calls = Self {
             counters: Counters::new(&mut ebpf)?,
-            names: MappedWritable::new(names, words(limits::NAME_BITS / u64::BITS))
+            names: MappedWritable::new(names, words(limits::NAME_BITS / u64::BITS + 1))
                 .map_err(LoadError::Ring)?,
             ages: MappedWritable::new(ages, words(limits::GLANCE_AGES)).map_err(LoadError::Ring)?,
             stamps: Mapped::new(stamps, words(limits::STAMPS)).map_err(LoadError::Ring)?,
@@ -87,6 +88,7 @@ impl Calls {
             ebpf,
             attached: Vec::new(),
             has_spares: false,
+            watches_every_name: false,
         };
         sys_tracefs::with_tracefs(|| calls.attach()).map_err(|_| LoadError::NoTracepoints)??;
         Ok(calls)
@@ -151,6 +153,18 @@ impl Calls {
         let mask = 1 << (bit % u64::BITS);
         let (set, clear) = if is_watched { (mask, 0) } else { (0, mask) };
         self.names.change(offset, set, clear, 0);
+    }
+
+    /// Whether every rename and deletion is to be told, not those of the names alone that are looked
+    /// out for. `true`: from now on, and not before.
+    pub fn watch_every_name(&mut self, is_wanted: bool) -> bool {
+        let was_wanted = std::mem::replace(&mut self.watches_every_name, is_wanted);
+        if was_wanted != is_wanted {
+            let offset = (limits::NAME_BITS / u64::BITS) as usize * size_of::<u64>();
+            let (set, clear) = if is_wanted { (1, 0) } else { (0, 1) };
+            self.names.change(offset, set, clear, 0);
+        }
+        is_wanted && !was_wanted
     }
 
     /// When a name of the same cell was renamed or deleted last, CLOCK_MONOTONIC in nanoseconds.

@@ -192,7 +192,8 @@ impl Notify {
             log::trace!("{call:?}");
             let origin = self.callers.origin(call.tid, call.ktime_ns);
             let begin = out.len();
-            let keys = self.resting_on(&call.hashes);
+            let mut keys = self.resting_on(&call.hashes);
+            keys.extend(&self.teller.escaped);
             self.teller.look_again(&keys, origin, out)?;
             self.commit(origin, begin, out)?;
         }
@@ -214,7 +215,7 @@ impl Notify {
     ) -> Result<(), NotifyError> {
         let mut since_ns = since_ns;
         for _ in 0..ROUNDS_MAX {
-            let altered = std::mem::take(&mut self.teller.altered);
+            let mut altered = std::mem::take(&mut self.teller.altered);
             let mut hashes = self.teller.dentries.take_fresh();
             for key in &altered {
                 self.calls.forget_glance(key.0);
@@ -223,6 +224,9 @@ impl Notify {
                 self.calls.watch_names(name::bit(*hash), true);
             }
             hashes.retain(|hash| self.calls.name_changed_ns(*hash) >= since_ns);
+            if self.calls.watch_every_name(!self.teller.escaped.is_empty()) {
+                altered.extend(&self.teller.escaped);
+            }
             if altered.is_empty() && hashes.is_empty() {
                 return Ok(());
             }

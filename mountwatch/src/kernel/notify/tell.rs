@@ -31,6 +31,9 @@ pub(super) struct Teller {
     pub(super) table: Table,
     pub(super) dentries: Dentries,
     pub(super) counters: Counters,
+    /// Mounts whose mountpoint was renamed out of the tree that their parent shows. A name that
+    /// nobody knows may bring them back.
+    pub(super) escaped: HashSet<MountKey>,
     /// Peer groups that a mount left: their slaves may have another master now.
     left: Vec<PeerGroupId>,
     /// Mounts that another one's change may have moved.
@@ -134,6 +137,7 @@ impl Teller {
             {
                 let way = way.to_vec();
                 let above = above.clone();
+                self.escaped.remove(&key);
                 return Ok(Some(self.event(&found, &above, &way, namespace, origin, out)));
             }
             if found.mountpoint.is_none() && looks.contains_key(&parent) {
@@ -146,9 +150,16 @@ impl Teller {
             };
         }
         let Some(found) = looks.get(&key).cloned() else { return Ok(None) };
-        self.counters.unreachable += 1;
         let above = looks.get(&MountKey(found.parent_unique_id)).unwrap_or(&found).clone();
         let mut event = self.event(&found, &above, b"", namespace, origin, out);
+        if has_escaped(&found, &above) {
+            // Wherever it is now, it is not below the root of its parent: neither is this.
+            self.escaped.insert(key);
+            let mut told = |event: DentryEvent| out.push(Event::Dentry(origin, event));
+            event.mountpoint = self.dentries.root(above.device, b"/", &mut told);
+            return Ok(Some(event));
+        }
+        self.counters.unreachable += 1;
         // What was known of its mountpoint is the best that there is.
         if let Some(known) = self.table.mount(key).filter(|known| known.parent == event.parent) {
             event.mountpoint = known.mountpoint;
@@ -260,6 +271,7 @@ impl Teller {
 
     /// A mount left. `false`: it was never told.
     pub(super) fn gone(&mut self, key: MountKey, origin: Origin, out: &mut Vec<Event>) -> bool {
+        self.escaped.remove(&key);
         let Some(before) = self.table.take_mount(key) else { return false };
         self.left.extend(before.peer_group);
         // Mounts on top of it may have slid down; those that left with it say so themselves.
@@ -403,6 +415,13 @@ fn way<'a>(found: &'a Statmount, above: &Statmount) -> Option<&'a [u8]> {
 fn attributes(event: &MountEvent) -> impl PartialEq + use<> {
     let group = (event.peer_group, event.master, event.unbindable);
     (event.attributes, event.super_flags, group)
+}
+
+/// The directory on which it is mounted was renamed out of the tree that its parent shows: no path
+/// leads to it, and mountinfo leaves it out.
+fn has_escaped(found: &Statmount, above: &Statmount) -> bool {
+    let shows_a_part = above.root.as_deref().is_some_and(|root| root != b"/");
+    found.mountpoint.is_none() && above.mountpoint.is_some() && shows_a_part
 }
 
 fn is_at_same_place(before: &MountEvent, event: &MountEvent) -> bool {

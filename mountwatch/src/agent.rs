@@ -7,6 +7,7 @@
 mod handle;
 mod losses;
 mod options;
+mod scan;
 mod selftest;
 mod source;
 mod status;
@@ -16,7 +17,7 @@ mod writer;
 pub use handle::{Lagged, Subscription, Tracker, TrackerError, ViewError};
 pub(crate) use options::LOOK_EVERY;
 pub use selftest::SelfTest;
-pub use source::StartError;
+pub use source::{Refused, SourceError, StartError};
 pub use status::Status;
 
 use mountwatch_common::limits;
@@ -32,6 +33,8 @@ pub enum BackendChoice {
     /// Mount notifications of fanotify and tracepoints of system calls: exact once their queues
     /// are drained. 6.15 and later.
     Notify,
+    /// Mount tables, read again from time to time and before each answer: right when nothing moves.
+    Poll,
 }
 
 /// What is to go wrong on purpose, for tests of what is said and repaired then.

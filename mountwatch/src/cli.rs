@@ -77,6 +77,8 @@ pub enum Backend {
     Hooks,
     /// eBPF programs on tracepoints and fanotify (kernel 6.15).
     Notify,
+    /// No eBPF: mount tables are read again once in a second and before each answer.
+    Poll,
 }
 
 impl From<Backend> for BackendChoice {
@@ -85,6 +87,7 @@ impl From<Backend> for BackendChoice {
             Backend::Auto => Self::Auto,
             Backend::Hooks => Self::Hooks,
             Backend::Notify => Self::Notify,
+            Backend::Poll => Self::Poll,
         }
     }
 }

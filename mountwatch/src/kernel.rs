@@ -6,6 +6,7 @@ pub mod host;
 pub mod load;
 pub mod namespaces;
 pub mod notify;
+pub mod poll;
 pub mod ring;
 pub mod scan;
 pub mod task;

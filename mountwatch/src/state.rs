@@ -152,6 +152,7 @@ impl State {
 
     /// Says what the back end cannot see, from now on.
     pub fn set_blind(&mut self, blind: Vec<String>) {
+        self.touched.dirty |= self.blind != blind;
         self.blind = blind;
     }
 

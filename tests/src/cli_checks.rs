@@ -148,7 +148,7 @@ pub(crate) fn run(report: &mut Report, setting: &Setting, is_wanted: &dyn Fn(&st
     for (name, check) in CHECKS.iter().filter(|(name, _)| is_wanted(name)) {
         let is_about_hooks =
             ["cli_verify_divergence", "cli_selftest_notices_each_hook", "cli_selftest_killed"];
-        if is_about_hooks.contains(name) && setting.backend == Some("notify") {
+        if is_about_hooks.contains(name) && matches!(setting.backend, Some("notify" | "poll")) {
             let why = "the hooks that this check leaves out are those of the back end hooks";
             report.add(name, Verdict::NotClaimed(why.to_owned()));
             continue;

@@ -113,6 +113,7 @@ enum Backend {
     Auto,
     Hooks,
     Notify,
+    Poll,
     /// A simulated kernel, without root.
     Simulated,
 }
@@ -123,6 +124,7 @@ impl Backend {
             Self::Auto | Self::Simulated => BackendChoice::Auto,
             Self::Hooks => BackendChoice::Hooks,
             Self::Notify => BackendChoice::Notify,
+            Self::Poll => BackendChoice::Poll,
         }
     }
 }
@@ -231,6 +233,7 @@ fn run_tests(arguments: &Arguments, scenarios: Vec<Scenario>, base: &Path) -> Re
         Backend::Auto | Backend::Simulated => None,
         Backend::Hooks => Some("hooks"),
         Backend::Notify => Some("notify"),
+        Backend::Poll => Some("poll"),
     };
     if arguments.only == Some(Kind::Model) {
         let length = Duration::from_secs(arguments.random_seconds);

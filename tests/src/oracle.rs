@@ -110,7 +110,7 @@ pub(crate) struct Oracle {
     pub(crate) tracker: Tracker,
     /// The running kernel.
     pub(crate) kernel: Kernel,
-    /// The back end that runs: `hooks` or `notify`.
+    /// The back end that runs: `hooks`, `notify` or `poll`.
     pub(crate) backend: &'static str,
     baseline: Mutex<Counts>,
     compared: Mutex<Compared>,
@@ -265,7 +265,12 @@ impl Oracle {
         );
         let mut found = Vec::new();
         let word = status.coverage.word();
-        if word != "complete" && !(word == "blind" && self.backend == "notify") {
+        let expected = match self.backend {
+            "poll" => &["polling"][..],
+            "notify" => &["complete", "blind"],
+            _ => &["complete"],
+        };
+        if !expected.contains(&word) {
             found.push(format!("coverage is {word}: {:?}", status.coverage.blind()));
         }
         if self.backend == "notify" && now.rereads > 0 {
@@ -279,6 +284,13 @@ impl Oracle {
         grew("records lost", before.lost, now.lost);
         grew("losses", before.losses, now.losses);
         grew("anomalies", before.anomalies, now.anomalies);
+        // Reading is all that this one does, and each reading counts.
+        if self.backend == "poll" {
+            if before.rereads >= now.rereads {
+                found.push("nothing was read for this answer".to_owned());
+            }
+            return found;
+        }
         // Before 6.11 statmount(2) does not tell options: one read, which is a scan, for each new
         // super block.
         if self.backend == "notify" || self.kernel.is_at_least((6, 12)) {

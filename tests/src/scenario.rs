@@ -186,7 +186,7 @@ fn add_line(scenario: &mut Scenario, number: usize, line: &str) -> Result<()> {
         step.map_or(&mut scenario.needs, |step| &mut step.needs).push(parse_need(need)?);
     } else if let Some(blind) = line.strip_prefix("blind:") {
         let (backend, reason) = blind.trim().split_once(' ').context("no reason is given")?;
-        ensure!(matches!(backend, "notify" | "hooks"), "{backend} is no back end");
+        ensure!(matches!(backend, "notify" | "hooks" | "poll"), "{backend} is no back end");
         step.map_or(&mut scenario.blind, |step| &mut step.blind)
             .push(Blind { backend: backend.to_owned(), reason: reason.to_owned() });
     } else {

@@ -1,12 +1,11 @@
 //! Options of super blocks: the one thing that no hook can tell, since only the file system's own
 //! code can write them.
 
-use super::source::{Source, SourceError};
+use super::source::{SourceError, Target};
 use super::writer::Writer;
-use crate::kernel::namespaces;
-use crate::kernel::scan::Whose;
 use crate::kernel::task::{self, TaskRoot};
-use crate::model::{Mount, MountId, NamespaceInode, SuperKey};
+use crate::kernel::{namespaces, notify};
+use crate::model::{Mount, MountId, Namespace, NamespaceInode, SuperFlags, SuperKey};
 use crate::state::{State, Tables, Wanted};
 use crate::wire::mountinfo;
 use std::sync::Arc;
@@ -32,7 +31,7 @@ pub(super) fn look_up(writer: &mut Writer) {
         }
         for reader in readers {
             let before = writer.parts().1.rescans;
-            if let Err(error) = read(writer, reader) {
+            if let Err(error) = writer.scan_one(reader) {
                 log::warn!("no options of what {reader:?} shows: {error}");
             }
             let numbers = writer.parts().1;
@@ -65,7 +64,7 @@ pub(super) fn refresh(writer: &mut Writer) {
     let is_time = numbers.read_at.get_or_insert_with(Instant::now).elapsed() >= READ_EVERY;
     for (key, mount) in state.self_changing() {
         let Some(namespace) = state.tables().namespace(mount.namespace) else { continue };
-        match Source::options_of(&mount, namespace) {
+        match options_of(&mount, namespace) {
             Ok(Some((flags, options))) => {
                 numbers.looks += 1;
                 numbers.can_look = true;
@@ -82,19 +81,24 @@ pub(super) fn refresh(writer: &mut Writer) {
     }
 }
 
-/// Whose mountinfo is to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reader {
-    Namespace(NamespaceInode),
-    Task(u32),
+/// The flags and options of a mount's super block, `None` if this kernel does not tell them of one
+/// mount.
+fn options_of(
+    mount: &Mount,
+    namespace: &Namespace,
+) -> Result<Option<(SuperFlags, Vec<u8>)>, SourceError> {
+    let (Some(mount), Some(namespace)) = (mount.unique_id, namespace.id) else {
+        return Ok(None);
+    };
+    Ok(notify::options_of(mount, namespace)?)
 }
 
 /// Asks about one mount; says whose mountinfo shows it if that has to be read.
-fn look(writer: &mut Writer, asked: &Wanted) -> Option<Reader> {
+fn look(writer: &mut Writer, asked: &Wanted) -> Option<Target> {
     let (state, numbers) = writer.parts();
     let namespace = state.tables().namespace(asked.mount.namespace).cloned()?;
     numbers.looks += 1;
-    match Source::options_of(&asked.mount, &namespace) {
+    match options_of(&asked.mount, &namespace) {
         Ok(Some((_, options))) => {
             numbers.can_look = true;
             state.set_options(asked.key, options.into());
@@ -102,8 +106,8 @@ fn look(writer: &mut Writer, asked: &Wanted) -> Option<Reader> {
         }
         // It left between its record and the look; who mounts it next is looked at anew.
         Ok(None) if numbers.can_look => None,
-        Ok(None) if asked.is_seen => Some(Reader::Namespace(namespace.inode)),
-        Ok(None) => who_sees(state.tables(), asked, namespace.inode).map(Reader::Task),
+        Ok(None) if asked.is_seen => Some(Target::Namespace(namespace.inode)),
+        Ok(None) => who_sees(state.tables(), asked, namespace.inode).map(Target::Task),
         Err(error) => {
             log::debug!("no options of mount {}: {error}", asked.mount.id);
             None
@@ -127,13 +131,6 @@ pub(super) fn mount_of<'a>(tables: &'a Tables, root: &TaskRoot) -> Option<&'a Ar
     match root.unique_mount_id {
         Some(id) => tables.mount_by_unique_id(id),
         None => tables.mount_by_id(root.mount_id),
-    }
-}
-
-fn read(writer: &mut Writer, reader: Reader) -> Result<(), SourceError> {
-    match reader {
-        Reader::Namespace(inode) => writer.scan_one(inode, None),
-        Reader::Task(tid) => writer.read(Whose::Task(tid)).map(drop),
     }
 }
 

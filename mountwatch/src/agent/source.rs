@@ -1,22 +1,23 @@
-//! The back ends behind one face: both give events, both can scan, both have a barrier.
+//! The back ends behind one face: each gives events, can scan, and has a barrier.
 
-use super::losses::{LossWatch, Lost};
-use super::selftest::{self, SelfTest};
+mod hooks;
+mod notify;
+mod poll;
+
+pub(super) use hooks::HookSource;
+
+use super::losses::Lost;
+use super::selftest::SelfTest;
 use super::{BackendChoice, Config};
-use crate::kernel::hooks::Wishes;
-use crate::kernel::host;
-use crate::kernel::load::{Hooks, LoadConfig, LoadError};
-use crate::kernel::namespaces::{self, NamespacesError};
-use crate::kernel::notify::{self, LookError, Notify, NotifyConfig, NotifyError};
-use crate::kernel::ring::Ring;
-use crate::kernel::scan::{ScanError, Scanner, Whose};
-use crate::model::{Dialect, Event, Mount, Namespace, NamespaceInode, SuperFlags};
+use crate::kernel::load::LoadError;
+use crate::kernel::namespaces::NamespacesError;
+use crate::kernel::notify::{LookError, NotifyError};
+use crate::kernel::poll::{PollError, Why};
+use crate::kernel::scan::ScanError;
+use crate::model::{Dialect, Event, NamespaceInode};
 use crate::state::Retired;
-use crate::wire::record::{self, Record};
-use mountwatch_common::hook::{self, Hook};
-use mountwatch_common::{control, counter, limits};
-use std::ops::ControlFlow;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use mountwatch_common::{hook, limits};
+use std::os::fd::BorrowedFd;
 use thiserror::Error;
 
 /// Why tracking could not start. Nothing of it is left behind.
@@ -29,20 +30,12 @@ pub enum StartError {
     /// A hook to leave out that does not exist.
     #[error("there is no hook {0:?} to leave out")]
     UnknownHook(String),
-    /// The back end `hooks` alone was wanted.
-    #[error("the back end hooks does not start: {0}")]
-    Hooks(#[source] Box<LoadError>),
-    /// The back end `notify` alone was wanted.
-    #[error("the back end notify does not start: {0}")]
-    Notify(#[source] Box<NotifyError>),
+    /// The one back end that was wanted.
+    #[error("{0}")]
+    Refused(Refused),
     /// None of them starts.
-    #[error("no back end starts; {}", reasons(hooks, notify))]
-    None {
-        /// Why `hooks` does not.
-        hooks: Box<LoadError>,
-        /// Why `notify` does not.
-        notify: Box<NotifyError>,
-    },
+    #[error("no back end starts; {}", reasons(.0))]
+    None(Vec<Refused>),
     /// The first scan failed.
     #[error("the first scan failed: {0}")]
     Seed(#[source] Box<SourceError>),
@@ -54,10 +47,29 @@ pub enum StartError {
     Died,
 }
 
-/// Why each of two back ends does not start; once, if it is the same.
-fn reasons(hooks: &LoadError, notify: &NotifyError) -> String {
-    let (hooks, notify) = (hooks.to_string(), notify.to_string());
-    if notify.ends_with(&hooks) { hooks } else { format!("hooks: {hooks}; notify: {notify}") }
+/// A back end that does not start.
+#[derive(Debug, Error)]
+#[error("the back end {backend} does not start: {why}")]
+pub struct Refused {
+    /// Its name.
+    pub backend: &'static str,
+    /// Why.
+    #[source]
+    pub why: Box<SourceError>,
+}
+
+/// Why each of them does not start; once, if it is the same.
+fn reasons(refused: &[Refused]) -> String {
+    let mut told: Vec<(String, String)> = Vec::new();
+    for one in refused {
+        let why = one.why.to_string();
+        match told.iter_mut().find(|(_, before)| why.ends_with(&**before)) {
+            Some((names, _)) => *names = format!("{names}, {}", one.backend),
+            None => told.push((one.backend.to_owned(), why)),
+        }
+    }
+    let sentences: Vec<_> = told.iter().map(|(names, why)| format!("{names}: {why}")).collect();
+    sentences.join("; ")
 }
 
 /// What can go wrong while tracking.
@@ -78,44 +90,9 @@ pub enum SourceError {
     /// The notifications do not come.
     #[error(transparent)]
     Notify(#[from] NotifyError),
-}
-
-/// A back end at work.
-pub(super) enum Source {
-    Hooks(Box<HookSource>),
-    Notify(Box<Notify>),
-}
-
-pub(super) struct HookSource {
-    // Dropped in this order: the programs leave first, so that the ring is not filled for nobody.
-    hooks: Hooks,
-    ring: Ring,
-    /// Absent while it runs.
-    scanner: Option<Scanner>,
-    epoch: u64,
-    losses: LossWatch,
-    /// Records that could not be decoded: as good as lost.
-    undecoded: u64,
-    cut: Cut,
-    dialect: Dialect,
-    selftest: SelfTest,
-}
-
-/// Cuts one record short, on purpose.
-#[derive(Debug, Default)]
-struct Cut {
-    at: Option<u64>,
-    /// Records since the first seed.
-    count: u64,
-    is_seeded: bool,
-}
-
-impl Cut {
-    fn apply<'a>(&mut self, record: &'a [u8]) -> &'a [u8] {
-        self.count += u64::from(self.is_seeded);
-        let is_cut = self.is_seeded && self.at == Some(self.count);
-        if is_cut { record.get(..8).unwrap_or_default() } else { record }
-    }
+    /// The mount tables cannot be read.
+    #[error(transparent)]
+    Poll(#[from] PollError),
 }
 
 /// What one drain gave besides events.
@@ -125,197 +102,135 @@ pub(super) struct Drained {
     pub(super) lost: Lost,
     /// Namespaces that the events tell as a whole.
     pub(super) listed: Vec<NamespaceInode>,
+    /// What it cannot see, if that may be something else than before.
+    pub(super) blind: Option<Vec<String>>,
 }
 
-impl Source {
-    pub(super) fn start(config: &Config) -> Result<(Self, Vec<String>), StartError> {
-        check(config)?;
-        match config.backend {
-            BackendChoice::Hooks => match HookSource::start(config) {
-                Ok(source) => Ok((Self::Hooks(Box::new(source)), Vec::new())),
-                Err(error) => Err(StartError::Hooks(Box::new(error))),
-            },
-            BackendChoice::Notify => match start_notify(config) {
-                Ok(source) => Ok((Self::Notify(Box::new(source)), Vec::new())),
-                Err(error) => Err(StartError::Notify(Box::new(error))),
-            },
-            BackendChoice::Auto => match HookSource::start(config) {
-                Ok(source) => Ok((Self::Hooks(Box::new(source)), Vec::new())),
-                Err(hooks) => match start_notify(config) {
-                    Ok(source) => Ok((
-                        Self::Notify(Box::new(source)),
-                        vec![format!("the back end hooks does not start: {hooks}")],
-                    )),
-                    Err(notify) => {
-                        Err(StartError::None { hooks: Box::new(hooks), notify: Box::new(notify) })
-                    }
-                },
-            },
-        }
-    }
+/// What is to be scanned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// Every mount namespace.
+    All,
+    /// One mount namespace.
+    Namespace(NamespaceInode),
+    /// What a task's root directory shows of its namespace, for the options that the text has.
+    Task(u32),
+}
 
-    /// Ends of changes that found no room in the ring so far.
-    pub(super) fn commits_lost(&self) -> u64 {
-        match self {
-            Self::Hooks(source) => source.hooks.commits_lost(),
-            Self::Notify(_) => 0,
-        }
-    }
+/// Takes what a scan tells, in the order in which it is told.
+pub(super) trait Sink {
+    /// The scan of some namespaces begins: what they do not tell from here on is gone.
+    fn begin(&mut self);
+    /// Events, with the piece of mountinfo that was read with them, if it was read.
+    fn take(&mut self, text: &[u8], events: Vec<Event>, lost: Lost);
+    /// A namespace is told. `is_whole`: each of its mounts.
+    fn end(&mut self, inode: NamespaceInode, is_whole: bool);
+    /// A namespace cannot be scanned.
+    fn refused(&mut self, inode: NamespaceInode, error: &SourceError);
+    /// A namespace is not found. `is_gone`: then it is not there any more.
+    fn not_found(&mut self, inode: NamespaceInode, is_gone: bool);
+}
 
-    /// The first seed is over.
-    pub(super) fn seeded(&mut self) {
-        if let Self::Hooks(source) = self {
-            source.cut.is_seeded = true;
-        }
-    }
-
-    /// Hands the kernel side's diagnostics, if there are any, to the log.
-    pub(super) fn flush_log(&mut self) {
-        if let Self::Hooks(source) = self {
-            source.hooks.flush_log();
-        }
-    }
-
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            Self::Hooks(_) => "hooks",
-            Self::Notify(_) => "notify",
-        }
-    }
-
-    /// How the kernel writes mountinfo(5). Kernels that `notify` needs are all alike.
-    pub(super) fn dialect(&self) -> Dialect {
-        match self {
-            Self::Hooks(source) => source.dialect,
-            Self::Notify(_) => Dialect::default(),
-        }
-    }
-
+/// A back end at work.
+pub(super) trait Backend {
+    /// Its name on the command line.
+    fn name(&self) -> &'static str;
+    /// How the kernel writes mountinfo(5).
+    fn dialect(&self) -> Dialect;
     /// What it cannot see, in sentences.
-    pub(super) fn blind(&self) -> Vec<String> {
-        match self {
-            Self::Hooks(source) => [source.hooks.blind(), &source.selftest.blind].concat(),
-            Self::Notify(source) => source.blind(),
-        }
-    }
-
+    fn blind(&self) -> Vec<String>;
     /// Descriptors that become readable when there is something to drain.
-    pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        match self {
-            Self::Hooks(source) => vec![source.ring.as_fd()],
-            Self::Notify(source) => source.descriptors(),
-        }
-    }
-
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>>;
     /// Takes everything that was there when the call began.
-    pub(super) fn drain(&mut self, events: &mut Vec<Event>) -> Result<Drained, SourceError> {
-        match self {
-            Self::Hooks(source) => Ok(source.drain(events)),
-            Self::Notify(source) => {
-                let drained = source.drain(events)?;
-                let lost = if drained.lost { Lost::Anywhere } else { Lost::Nothing };
-                Ok(Drained { lost, listed: drained.listed })
-            }
-        }
-    }
+    fn drain(&mut self, why: Why, events: &mut Vec<Event>) -> Result<Drained, SourceError>;
+    /// Tells a target anew; all namespaces that were found.
+    fn scan(
+        &mut self,
+        target: Target,
+        sink: &mut dyn Sink,
+    ) -> Result<Vec<NamespaceInode>, SourceError>;
+    /// The index needs these no more.
+    fn forget(&mut self, keys: &[Retired]);
+    /// What is attached, as hook, function and kind.
+    fn attached(&self) -> Vec<(String, String, String)>;
+    /// Counters for `status`.
+    fn counters(&self) -> Vec<(&'static str, u64)>;
 
+    /// Whether it reads everything again from time to time.
+    fn is_polling(&self) -> bool {
+        false
+    }
     /// From now on everything is told anew.
-    pub(super) fn raise_epoch(&mut self) -> Result<(), SourceError> {
-        match self {
-            Self::Hooks(source) => source.raise_epoch(),
-            Self::Notify(_) => Ok(()),
-        }
+    fn raise_epoch(&mut self) -> Result<(), SourceError> {
+        Ok(())
     }
-
+    /// The first seed is over.
+    fn seeded(&mut self) {}
+    /// Hands the kernel side's diagnostics, if there are any, to the log.
+    fn flush_log(&mut self) {}
+    /// Ends of changes that found no room in the ring so far.
+    fn commits_lost(&self) -> u64 {
+        0
+    }
+    /// Readings of a whole mount table since the first seed.
+    fn rereads(&self) -> u64 {
+        0
+    }
+    /// Questions about single mounts that it asked of its own accord.
+    fn looks(&self) -> u64 {
+        0
+    }
     /// What the self-test found, of the back end that has one.
-    pub(super) fn selftest(&self) -> Option<&SelfTest> {
-        match self {
-            Self::Hooks(source) => Some(&source.selftest),
-            Self::Notify(_) => None,
-        }
-    }
-
-    pub(super) fn forget(&mut self, keys: &[Retired]) {
-        match self {
-            Self::Hooks(source) => {
-                let addresses: Vec<u64> = keys
-                    .iter()
-                    .map(|key| match key {
-                        Retired::Dentry(key) => key.0,
-                        Retired::Super(key) => key.0,
-                    })
-                    .collect();
-                source.hooks.forget(&addresses);
-            }
-            Self::Notify(source) => {
-                for key in keys {
-                    if let Retired::Dentry(key) = key {
-                        source.forget(*key);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The flags and options of a mount's super block, `None` if this kernel does not tell them of one mount.
-    pub(super) fn options_of(
-        mount: &Mount,
-        namespace: &Namespace,
-    ) -> Result<Option<(SuperFlags, Vec<u8>)>, SourceError> {
-        let (Some(mount), Some(namespace)) = (mount.unique_id, namespace.id) else {
-            return Ok(None);
-        };
-        Ok(notify::options_of(mount, namespace)?)
-    }
-
-    /// Questions about single mounts that the back end asked of its own accord.
-    pub(super) fn looks(&self) -> u64 {
-        match self {
-            Self::Hooks(_) => 0,
-            Self::Notify(source) => source
-                .counters()
-                .into_iter()
-                .find_map(|(name, count)| (name == "looks").then_some(count))
-                .unwrap_or(0),
-        }
-    }
-
-    pub(super) fn attached(&self) -> Vec<(String, String, String)> {
-        match self {
-            Self::Hooks(source) => source
-                .hooks
-                .attached()
-                .iter()
-                .map(|at| {
-                    let name = hook::name(at.hook).to_owned();
-                    (name, at.function.to_owned(), at.kind.name().to_owned())
-                })
-                .collect(),
-            Self::Notify(source) => source.attached(),
-        }
-    }
-
-    pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
-        match self {
-            Self::Hooks(source) => {
-                let losses = source.hooks.losses(true);
-                let mut counters: Vec<_> =
-                    counter::NAMES.into_iter().zip(losses.counters).collect();
-                counters.push(("recursion_misses", losses.recursion_misses));
-                counters.push(("records_undecoded", source.undecoded));
-                counters
-            }
-            Self::Notify(source) => source.counters(),
-        }
+    fn selftest(&self) -> Option<&SelfTest> {
+        None
     }
 }
 
-fn start_notify(config: &Config) -> Result<Notify, NotifyError> {
-    Notify::start(&NotifyConfig {
-        ring_bytes: config.ring_bytes,
-        kernel_log: config.kernel_log,
-        bounded_queue: config.faults.bounded_queue,
-    })
+type Start = fn(&Config) -> Result<Box<dyn Backend>, SourceError>;
+
+/// The back ends, the best first.
+const BACKENDS: [(&str, BackendChoice, Start); 3] = [
+    ("hooks", BackendChoice::Hooks, hooks::start),
+    ("notify", BackendChoice::Notify, notify::start),
+    ("poll", BackendChoice::Poll, poll::start),
+];
+
+/// Starts the back end that is wanted, or the best; with those that would be better.
+pub(super) fn start(config: &Config) -> Result<(Box<dyn Backend>, Vec<Refused>), StartError> {
+    check(config)?;
+    let mut refused = Vec::new();
+    for (backend, choice, start) in BACKENDS {
+        if config.backend != BackendChoice::Auto && config.backend != choice {
+            continue;
+        }
+        match start(config) {
+            Ok(source) => return Ok((source, refused)),
+            Err(why) => refused.push(Refused { backend, why: Box::new(why) }),
+        }
+    }
+    match (config.backend, refused.pop()) {
+        (BackendChoice::Auto, last) => {
+            Err(StartError::None(refused.into_iter().chain(last).collect()))
+        }
+        (_, Some(refused)) => Err(StartError::Refused(refused)),
+        (_, None) => Err(StartError::None(refused)),
+    }
+}
+
+/// Hands over what a scan in one piece gave: of one namespace, or of all.
+fn deliver(
+    wanted: Option<NamespaceInode>,
+    found: &[NamespaceInode],
+    events: Vec<Event>,
+    sink: &mut dyn Sink,
+) {
+    sink.take(b"", events, Lost::Nothing);
+    if let Some(inode) = wanted.filter(|_| found.is_empty()) {
+        sink.not_found(inode, true);
+    }
+    for inode in found {
+        sink.end(*inode, true);
+    }
 }
 
 fn check(config: &Config) -> Result<(), StartError> {
@@ -332,123 +247,23 @@ fn check(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-impl HookSource {
-    fn start(config: &Config) -> Result<Self, LoadError> {
-        // Before the hooks are there: they need not tell of it.
-        let dialect = host::dialect();
-        let mut hooks = Hooks::load(&LoadConfig {
-            ring_bytes: config.ring_bytes,
-            wishes: Wishes {
-                without: config.without_hooks.clone(),
-                fallback: config.fallback_hooks.clone(),
-                mute: config.mute_hooks.clone(),
-                no_fentry: config.no_fentry,
-            },
-            kernel_log: config.kernel_log,
-            roots_max: config.faults.roots_max.unwrap_or(limits::ROOTS_MAX),
-        })?;
-        let ring = hooks.take_ring().ok_or(LoadError::Incomplete("ring buffer"))?;
-        let dialect = dialect.unwrap_or_else(|error| {
-            log::warn!("cannot ask how this kernel writes mountinfo, `#` may be wrong: {error}");
-            Dialect::default()
-        });
-        hooks.control(control::EPOCH, 1)?;
-        let selftest = SelfTest::default();
-        let mut source = Self {
-            hooks,
-            ring,
-            scanner: None,
-            epoch: 1,
-            losses: LossWatch::default(),
-            undecoded: 0,
-            cut: Cut { at: config.faults.cut_record, ..Cut::default() },
-            dialect,
-            selftest,
-        };
-        source.selftest = selftest::run(&mut source);
-        Ok(source)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// From now on everything is told anew.
-    pub(super) fn raise_epoch(&mut self) -> Result<(), SourceError> {
-        self.epoch += 1;
-        Ok(self.hooks.control(control::EPOCH, self.epoch)?)
-    }
-
-    /// Which hooks are attached.
-    pub(super) fn attached_hooks(&self) -> Vec<Hook> {
-        self.hooks.attached().iter().map(|attached| attached.hook).collect()
-    }
-
-    /// Attaches other functions in place of a hook; their names.
-    pub(super) fn switch_on(&mut self, hook: Hook) -> Vec<String> {
-        self.hooks.switch_on(hook).into_iter().map(str::to_owned).collect()
-    }
-
-    /// As if nothing had been told yet. What is told meanwhile stays in the ring, and what was told
-    /// and not yet noted as told was told in an earlier epoch.
-    pub(super) fn forget_everything(&mut self) -> Result<(), SourceError> {
-        self.drain(&mut Vec::new());
-        self.raise_epoch()?;
-        self.hooks.forget_all();
-        Ok(())
-    }
-
-    /// Drains up to the position at the begin of the call. A slot that is reserved and not yet
-    /// submitted blocks those behind it: its program runs on another CPU and is waited for.
-    pub(super) fn drain(&mut self, events: &mut Vec<Event>) -> Drained {
-        let goal = self.ring.produced();
-        while self.ring.consumed() < goal {
-            match self.ring.next() {
-                Some(bytes) => match record::decode(self.cut.apply(&bytes)) {
-                    Ok(Record::Event(event)) => events.push(event),
-                    Ok(Record::Call(_) | Record::Argument(..) | Record::Glance(_)) => {}
-                    Err(error) => {
-                        log::error!("a record was not understood: {error}");
-                        self.undecoded += 1;
-                    }
-                },
-                None => std::thread::yield_now(),
-            }
-        }
-        let lost = self.losses.look(&mut self.hooks, self.undecoded);
-        Drained { lost, listed: Vec::new() }
-    }
-
-    /// Reads a mountinfo while the `scan` hook tells each mount of its namespace; `step` gets each
-    /// piece of text with the events that came until then. `false`: a line may not have been told.
-    pub(super) fn scan(
-        &mut self,
-        whose: Whose,
-        mut step: impl FnMut(&[u8], Vec<Event>, Lost),
-    ) -> Result<bool, SourceError> {
-        let skips = self.hooks.losses(false).skips_in_scans;
-        let own = u64::from(std::process::id());
-        self.hooks.control(control::SCAN_TGID, own)?;
-        let mut scanner = self.scanner.take().unwrap_or_else(Scanner::spawn);
-        let result = scanner.scan(whose, |text| {
-            let mut events = Vec::new();
-            let drained = self.drain(&mut events);
-            step(text, events, drained.lost);
-            ControlFlow::Continue(())
-        });
-        self.scanner = Some(scanner);
-        self.hooks.control(control::SCAN_TGID, 0)?;
-        let mut events = Vec::new();
-        let drained = self.drain(&mut events);
-        step(b"", events, drained.lost);
-        result?;
-        Ok(self.hooks.losses(false).skips_in_scans == skips)
-    }
-
-    pub(super) fn namespaces() -> Result<Vec<namespaces::FoundNamespace>, SourceError> {
-        Ok(namespaces::all()?)
-    }
-
-    pub(super) fn open(
-        inode: NamespaceInode,
-        task: Option<u32>,
-    ) -> Result<Option<OwnedFd>, SourceError> {
-        Ok(namespaces::open(inode, task)?)
+    #[test]
+    fn a_reason_that_all_share_is_said_once() {
+        let refused = |backend, why| Refused { backend, why: Box::new(why) };
+        let calls = NotifyError::Calls(LoadError::NotPermitted);
+        let same = [
+            refused("hooks", SourceError::Load(LoadError::NotPermitted)),
+            refused("notify", SourceError::Notify(calls)),
+        ];
+        let text = StartError::None(same.into()).to_string();
+        assert!(
+            text.starts_with("no back end starts; hooks, notify: the kernel refused"),
+            "{text}"
+        );
+        assert_eq!(text.matches("refused").count(), 1, "{text}");
     }
 }

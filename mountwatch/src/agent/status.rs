@@ -6,7 +6,7 @@ use crate::model::{Coverage, Revision};
 /// The state of a tracker, as plain values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
-    /// `hooks` or `notify`.
+    /// `hooks`, `notify` or `poll`.
     pub backend: &'static str,
     /// The least that is known of any namespace.
     pub coverage: Coverage,

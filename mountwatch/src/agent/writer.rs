@@ -3,13 +3,13 @@
 use super::handle::{Shared, Subscription};
 use super::losses::Lost;
 use super::options;
-use super::source::{Source, SourceError, StartError};
+use super::source::{self, Backend, Refused, SourceError, StartError, Target};
 use super::steps;
 use super::{Config, Status};
-use crate::kernel::scan::Whose;
+use crate::kernel::poll::Why;
 use crate::kernel::sys_wait;
-use crate::model::{Event, NamespaceInode};
-use crate::state::{Need, Published, ScanMark, Snapshot, State};
+use crate::model::Event;
+use crate::state::{Need, Published, Snapshot, State};
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -32,8 +32,6 @@ pub(super) enum Command {
 
 /// Published steps that a subscriber may be behind, before its changes are dropped.
 const SUBSCRIBER_STEPS_MAX: usize = 8_192;
-/// Sentences about namespaces that cannot be scanned, which `status` shows.
-const REFUSED_MAX: usize = 64;
 /// How long a change may be open before it counts as never ended. A transaction is as long as the
 /// kernel holds `namespace_sem`, which is microseconds to, at the worst, seconds.
 const OPEN_MAX: Duration = Duration::from_secs(3);
@@ -47,7 +45,7 @@ const TICK: Duration = Duration::from_millis(250);
 const SCANS_IN_A_ROW_MAX: u32 = 8;
 
 pub(super) struct Writer {
-    source: Source,
+    source: Box<dyn Backend>,
     state: State,
     shared: Arc<Shared>,
     subscribers: Vec<(mpsc::Sender<Arc<Published>>, Arc<AtomicBool>)>,
@@ -99,8 +97,11 @@ pub(super) fn run(
 
 impl Writer {
     fn start(config: &Config) -> Result<Self, StartError> {
-        let (source, refused) = Source::start(config)?;
+        let (source, refused) = source::start(config)?;
         let mut state = State::new(source.blind());
+        if source.is_polling() {
+            state.set_polling();
+        }
         state.set_dialect(source.dialect());
         let shared = Arc::new(Shared {
             latest: RwLock::new(Arc::new(state.snapshot())),
@@ -111,14 +112,14 @@ impl Writer {
             state,
             shared,
             subscribers: Vec::new(),
-            refused,
+            refused: refused.iter().map(Refused::to_string).collect(),
             open_since: None,
             numbers: Numbers::default(),
             ring_bytes: config.ring_bytes,
             commits_lost: 0,
             panic: Rc::default(),
         };
-        let seeded = writer.scan_all().and_then(|()| writer.step());
+        let seeded = writer.scan_all().and_then(|()| writer.step(Why::Asked));
         seeded.map_err(|error| StartError::Seed(Box::new(error)))?;
         writer.numbers.rescans = 0;
         writer.source.seeded();
@@ -136,18 +137,18 @@ impl Writer {
         };
         let mut tick = tokio::time::interval(TICK);
         loop {
-            let command = tokio::select! {
-                command = commands.recv() => Some(command.unwrap_or(Command::Stop)),
-                () = any_readable(&wakers) => None,
+            let (command, why) = tokio::select! {
+                command = commands.recv() => (Some(command.unwrap_or(Command::Stop)), Why::Asked),
+                () = any_readable(&wakers) => (None, Why::Woken),
                 _ = tick.tick() => {
                     self.source.flush_log();
-                    None
+                    (None, Why::Tick)
                 }
             };
             if matches!(command, Some(Command::Stop)) {
                 return "it was told to stop".into();
             }
-            if let Err(error) = self.step() {
+            if let Err(error) = self.step(why) {
                 log::error!("the back end failed: {error}");
                 // The answer that may follow must not look newer, or surer, than it is.
                 self.state.abandon_open();
@@ -176,7 +177,7 @@ impl Writer {
                 let _ = answer.send(self.status());
             }
             Command::Rescan(answer) => {
-                if let Err(error) = self.rescan().and_then(|()| self.step()) {
+                if let Err(error) = self.rescan().and_then(|()| self.step(Why::Asked)) {
                     log::error!("a scan of everything failed: {error}");
                 }
                 let _ = answer.send(());
@@ -187,9 +188,12 @@ impl Writer {
 
     /// Takes what is there, applies it, does what the core asks for, publishes. When it returns,
     /// everything that happened before it began is published, or the coverage says that it is not.
-    fn step(&mut self) -> Result<(), SourceError> {
-        self.drain()?;
-        options::refresh(self);
+    fn step(&mut self, why: Why) -> Result<(), SourceError> {
+        self.drain(why)?;
+        // Who reads everything again reads this too.
+        if !self.source.is_polling() {
+            options::refresh(self);
+        }
         for round in 0.. {
             self.settle_open()?;
             options::look_up(self);
@@ -223,7 +227,7 @@ impl Writer {
         }
         for need in needs {
             if let Need::Scan(inode) = need {
-                self.scan_one(inode, None)?;
+                self.scan_one(Target::Namespace(inode))?;
             }
         }
         Ok(())
@@ -235,10 +239,13 @@ impl Writer {
         self.scan_all()
     }
 
-    fn drain(&mut self) -> Result<(), SourceError> {
+    fn drain(&mut self, why: Why) -> Result<(), SourceError> {
         let mark = self.state.begin_scan();
         let mut events = Vec::new();
-        let drained = self.source.drain(&mut events)?;
+        let drained = self.source.drain(why, &mut events)?;
+        if let Some(blind) = drained.blind {
+            self.state.set_blind(blind);
+        }
         self.apply(events, &drained.lost);
         for inode in drained.listed {
             self.state.end_scan(mark, inode);
@@ -276,7 +283,7 @@ impl Writer {
         while self.state.is_open() && since.elapsed() < patience(&self.state) {
             std::thread::sleep(Duration::from_micros(50));
             let events = self.state.counters().events;
-            self.drain()?;
+            self.drain(Why::Asked)?;
             // A tree of thousands of mounts is told for seconds where the machine is slow.
             let is_told = self.state.counters().events > events && !self.state.is_lossy();
             if is_told && begin.elapsed() < OPEN_TOLD_MAX {
@@ -295,108 +302,11 @@ impl Writer {
         Ok(())
     }
 
-    fn scan_all(&mut self) -> Result<(), SourceError> {
-        let mark = self.state.begin_scan_of_all();
-        let mut unscanned = Vec::new();
-        let found = match &mut self.source {
-            Source::Hooks(_) => {
-                let mut inodes = Vec::new();
-                for namespace in super::source::HookSource::namespaces()? {
-                    inodes.push(namespace.inode);
-                    if let Err(error) = self.scan_fd(namespace.inode, namespace.fd) {
-                        unscanned.push(self.refuse(namespace.inode, &error));
-                    }
-                }
-                inodes
-            }
-            Source::Notify(source) => {
-                let mut events = Vec::new();
-                let inodes = source.scan(None, &mut events)?;
-                self.numbers.rescans += inodes.len() as u64;
-                self.apply(events, &Lost::Nothing);
-                for inode in &inodes {
-                    self.state.end_scan(mark, *inode);
-                }
-                inodes
-            }
-        };
-        // A scan may meet what the back end did not know that it cannot see, and a namespace that
-        // cannot be scanned is in no table that could say so.
-        let mut blind = self.source.blind();
-        blind.extend(unscanned);
-        self.state.set_blind(blind);
-        self.state.end_scan_of_all(mark, &found);
-        Ok(())
-    }
-
-    /// Scans one namespace, if it is still there.
-    pub(super) fn scan_one(
-        &mut self,
-        inode: NamespaceInode,
-        task: Option<u32>,
-    ) -> Result<(), SourceError> {
-        match &mut self.source {
-            Source::Hooks(_) => match super::source::HookSource::open(inode, task)? {
-                Some(fd) => {
-                    if let Err(error) = self.scan_fd(inode, fd) {
-                        self.refuse(inode, &error);
-                    }
-                }
-                None => self.state.namespace_not_found(inode),
-            },
-            Source::Notify(source) => {
-                let mark = self.state.begin_scan();
-                let mut events = Vec::new();
-                let inodes = source.scan(Some(inode), &mut events)?;
-                self.numbers.rescans += inodes.len() as u64;
-                self.apply(events, &Lost::Nothing);
-                if inodes.is_empty() {
-                    self.state.namespace_vanished(inode);
-                }
-                for inode in inodes {
-                    self.state.end_scan(mark, inode);
-                }
-            }
+    /// Keeps a sentence for `status`.
+    pub(super) fn note_refused(&mut self, sentence: &str, max: usize) {
+        if !self.refused.iter().any(|known| known == sentence) && self.refused.len() < max {
+            self.refused.push(sentence.to_owned());
         }
-        Ok(())
-    }
-
-    fn scan_fd(&mut self, inode: NamespaceInode, fd: OwnedFd) -> Result<(), SourceError> {
-        let mark: ScanMark = self.state.begin_scan();
-        if !self.read(Whose::Namespace(fd))? {
-            self.state.lost_of_scan(inode);
-        }
-        self.state.end_scan(mark, inode);
-        Ok(())
-    }
-
-    /// Applies what reading a mountinfo tells. `false`: a mount of its namespace may not have been
-    /// told.
-    pub(super) fn read(&mut self, whose: Whose) -> Result<bool, SourceError> {
-        let Source::Hooks(_) = &self.source else { return Ok(true) };
-        self.numbers.rescans += 1;
-        let mut texts = options::Texts::new(&self.state);
-        // The source is taken apart from the rest while its scan calls back.
-        let panic = Rc::clone(&self.panic);
-        let (source, rest) = self.split();
-        let Source::Hooks(hooks) = source else { return Ok(true) };
-        hooks.scan(whose, |text, events, lost| {
-            steps::apply(rest, events, &lost, &panic, 0);
-            texts.take(text, rest);
-        })
-    }
-
-    fn split(&mut self) -> (&mut Source, &mut State) {
-        (&mut self.source, &mut self.state)
-    }
-
-    fn refuse(&mut self, inode: NamespaceInode, error: &SourceError) -> String {
-        let sentence = format!("mount namespace {inode} cannot be scanned: {error}");
-        log::warn!("{sentence}");
-        if !self.refused.contains(&sentence) && self.refused.len() < REFUSED_MAX {
-            self.refused.push(sentence.clone());
-        }
-        sentence
     }
 
     fn show(&mut self, published: Published) {
@@ -429,7 +339,7 @@ impl Writer {
             records: counters.events,
             losses: counters.losses,
             rescans: self.numbers.rescans,
-            rereads: self.numbers.rereads,
+            rereads: self.numbers.rereads + self.source.rereads(),
             looks: self.numbers.looks + self.source.looks(),
             anomalies: counters.anomalies,
             lag_us_max: self.numbers.lag_us_max,
@@ -444,6 +354,15 @@ impl Writer {
 
     pub(super) fn parts(&mut self) -> (&mut State, &mut Numbers) {
         (&mut self.state, &mut self.numbers)
+    }
+
+    pub(super) fn source(&self) -> &dyn Backend {
+        &*self.source
+    }
+
+    /// The source apart from the rest, into which its scan calls back.
+    pub(super) fn split(&mut self) -> (&mut dyn Backend, &mut State, Rc<Cell<Option<u64>>>) {
+        (&mut *self.source, &mut self.state, Rc::clone(&self.panic))
     }
 }
 

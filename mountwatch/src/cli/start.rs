@@ -35,9 +35,13 @@ pub(super) fn own_view(tracker: &Tracker, snapshot: &Snapshot) -> anyhow::Result
 pub(super) fn warn_if_uncertain(revision: Revision, coverage: &Coverage) {
     match coverage {
         Coverage::Complete | Coverage::Blind(_) => {}
-        Coverage::Stale | Coverage::Polling => {
+        Coverage::Stale => {
             eprintln!("mountwatch: note: at revision {revision} the index is {coverage}");
         }
+        Coverage::Polling(_) => eprintln!(
+            "mountwatch: note: the index is polling: it was read at this question, and nothing \
+             watches what happens in between; `mountwatch status` says why"
+        ),
     }
 }
 

@@ -29,7 +29,7 @@
 mod asked;
 mod births;
 mod callers;
-mod dentries;
+pub(super) mod dentries;
 mod effect;
 mod follow;
 mod limits;

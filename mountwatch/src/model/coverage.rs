@@ -12,8 +12,9 @@ pub enum Coverage {
     Stale,
     /// Known at every change that the back end can see; the sentences say what it cannot see.
     Blind(Vec<String>),
-    /// Reread from time to time: right when nothing moves.
-    Polling,
+    /// Read again from time to time: right when nothing moves. The sentences say what that cannot
+    /// see.
+    Polling(Vec<String>),
 }
 
 impl Coverage {
@@ -23,14 +24,14 @@ impl Coverage {
             Self::Complete => "complete",
             Self::Stale => "stale",
             Self::Blind(_) => "blind",
-            Self::Polling => "polling",
+            Self::Polling(_) => "polling",
         }
     }
 
     /// What cannot be seen, in sentences.
     pub fn blind(&self) -> &[String] {
         match self {
-            Self::Blind(sentences) => sentences,
+            Self::Blind(sentences) | Self::Polling(sentences) => sentences,
             _ => &[],
         }
     }

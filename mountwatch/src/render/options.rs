@@ -4,27 +4,8 @@ use crate::model::{Mount, MountAttributes, SuperBlock, SuperFlags};
 use crate::query::Viewpoint;
 use crate::render::Secrets;
 use crate::state::Tables;
+use crate::wire::mountinfo::{MOUNT_WORDS, SUPER_WORDS};
 use std::fmt::Write;
-
-/// `show_mnt_opts` in `fs/proc_namespace.c`.
-const MOUNT_WORDS: &[(MountAttributes, &str)] = &[
-    (MountAttributes::NOSUID, ",nosuid"),
-    (MountAttributes::NODEV, ",nodev"),
-    (MountAttributes::NOEXEC, ",noexec"),
-    (MountAttributes::NOATIME, ",noatime"),
-    (MountAttributes::NODIRATIME, ",nodiratime"),
-    (MountAttributes::RELATIME, ",relatime"),
-    (MountAttributes::NOSYMFOLLOW, ",nosymfollow"),
-    (MountAttributes::IDMAPPED, ",idmapped"),
-];
-
-/// `show_sb_opts` in `fs/proc_namespace.c`.
-const SUPER_WORDS: &[(SuperFlags, &str)] = &[
-    (SuperFlags::SYNCHRONOUS, ",sync"),
-    (SuperFlags::DIRSYNC, ",dirsync"),
-    (SuperFlags::MANDLOCK, ",mand"),
-    (SuperFlags::LAZYTIME, ",lazytime"),
-];
 
 /// Field 6 of mountinfo(5): `rw` or `ro` and the attributes of the mount.
 pub(super) fn of_mount(mount: &Mount) -> String {
@@ -32,6 +13,7 @@ pub(super) fn of_mount(mount: &Mount) -> String {
     let mut text = String::from(if is_readonly { "ro" } else { "rw" });
     for (flag, word) in MOUNT_WORDS {
         if mount.attributes.contains(*flag) {
+            text.push(',');
             text.push_str(word);
         }
     }
@@ -46,6 +28,7 @@ pub(super) fn of_super(super_block: Option<&SuperBlock>, secrets: Secrets) -> Ve
     let mut text = Vec::from(if is_readonly { &b"ro"[..] } else { b"rw" });
     for (flag, word) in SUPER_WORDS {
         if super_block.flags.contains(*flag) {
+            text.push(b',');
             text.extend_from_slice(word.as_bytes());
         }
     }

@@ -90,7 +90,9 @@ impl State {
 
     fn mount_gone(&mut self, origin: Origin, event: &MountEvent) {
         self.open(origin);
-        self.groups.leaving(event.key, event.master);
+        if origin.in_transaction {
+            self.groups.leaving(event.key, event.master);
+        }
         self.remove_mount(origin, event.key);
     }
 

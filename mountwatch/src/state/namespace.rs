@@ -66,7 +66,7 @@ impl State {
         if !whole {
             Coverage::Stale
         } else if self.polling {
-            Coverage::Polling
+            Coverage::Polling(self.blind.clone())
         } else if self.blind.is_empty() && self.partly_seen.is_empty() {
             Coverage::Complete
         } else {

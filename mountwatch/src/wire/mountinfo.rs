@@ -1,6 +1,6 @@
 //! A line of `/proc/PID/mountinfo`, see mountinfo(5), and the kernel's escapes in it.
 
-use crate::model::{Device, Dialect};
+use crate::model::{Device, Dialect, MountAttributes, SuperFlags};
 use thiserror::Error;
 
 /// Characters that the kernel escapes in a root and in a mountpoint: `show_mountinfo` in
@@ -10,6 +10,27 @@ const ESCAPED_IN_PATHS: &[u8] = b" \t\n\\";
 const ESCAPED_IN_WORDS: &[u8] = b" \t\n\\#";
 /// The same, before [`Dialect::escapes_hash`].
 const ESCAPED_IN_WORDS_BEFORE: &[u8] = b" \t\n\\";
+
+/// The words for attributes of a mount in field 6, in the kernel's order and after `rw` or `ro`:
+/// `show_mnt_opts` there.
+pub const MOUNT_WORDS: &[(MountAttributes, &str)] = &[
+    (MountAttributes::NOSUID, "nosuid"),
+    (MountAttributes::NODEV, "nodev"),
+    (MountAttributes::NOEXEC, "noexec"),
+    (MountAttributes::NOATIME, "noatime"),
+    (MountAttributes::NODIRATIME, "nodiratime"),
+    (MountAttributes::RELATIME, "relatime"),
+    (MountAttributes::NOSYMFOLLOW, "nosymfollow"),
+    (MountAttributes::IDMAPPED, "idmapped"),
+];
+
+/// The words for flags of a super block in field 11, likewise: `show_sb_opts` there.
+pub const SUPER_WORDS: &[(SuperFlags, &str)] = &[
+    (SuperFlags::SYNCHRONOUS, "sync"),
+    (SuperFlags::DIRSYNC, "dirsync"),
+    (SuperFlags::MANDLOCK, "mand"),
+    (SuperFlags::LAZYTIME, "lazytime"),
+];
 
 /// Why a line is not one of mountinfo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -57,6 +78,32 @@ impl Line {
     /// Options of the super block without its flags, as the file system wrote them.
     pub fn file_system_options(&self) -> &[u8] {
         file_system_options(&self.super_options)
+    }
+
+    /// The attributes of the mount, out of field 6. A word that this version does not know is
+    /// passed over.
+    pub fn attributes(&self) -> MountAttributes {
+        let words = self.options.split(|byte| *byte == b',');
+        words.fold(MountAttributes::empty(), |attributes, word| {
+            if word == b"ro" {
+                return attributes | MountAttributes::READONLY;
+            }
+            let known = MOUNT_WORDS.iter().find(|(_, known)| known.as_bytes() == word);
+            attributes | known.map_or(MountAttributes::empty(), |(attribute, _)| *attribute)
+        })
+    }
+
+    /// The flags of the super block, out of field 11: those before the file system's own options.
+    pub fn super_flags(&self) -> SuperFlags {
+        let own = self.super_options.len() - self.file_system_options().len();
+        let words = self.super_options.get(..own).unwrap_or_default().split(|byte| *byte == b',');
+        words.fold(SuperFlags::empty(), |flags, word| {
+            if word == b"ro" {
+                return flags | SuperFlags::RDONLY;
+            }
+            let known = SUPER_WORDS.iter().find(|(_, known)| known.as_bytes() == word);
+            flags | known.map_or(SuperFlags::empty(), |(flag, _)| *flag)
+        })
     }
 }
 
@@ -248,6 +295,18 @@ mod tests {
     }
 
     #[test]
+    fn words_are_flags_where_the_kernel_writes_them() {
+        let line =
+            parse(b"1 2 0:1 / /a ro,nosuid,relatime,strange - x y ro,sync,a=b,lazytime").unwrap();
+        let attributes = MountAttributes::READONLY | MountAttributes::NOSUID;
+        assert_eq!(line.attributes(), attributes | MountAttributes::RELATIME);
+        // The last word is one of the file system.
+        assert_eq!(line.super_flags(), SuperFlags::RDONLY | SuperFlags::SYNCHRONOUS);
+        let line = parse(b"1 2 0:1 / /a rw - x y rw").unwrap();
+        assert!(line.attributes().is_empty() && line.super_flags().is_empty());
+    }
+
+    #[test]
     fn a_line_tells_whether_hashes_are_escaped() {
         let line = |source: &str| {
             format!("1 2 0:1 / /a#b rw - x # rw\n3 2 0:2 / /b rw - tmpfs {source} rw\n")
@@ -270,7 +329,9 @@ mod tests {
         fn any_bytes_are_understood_or_refused(
             bytes in proptest::collection::vec(any::<u8>(), 0..300),
         ) {
-            let _ = parse(&bytes);
+            if let Ok(line) = parse(&bytes) {
+                let _ = (line.attributes(), line.super_flags());
+            }
             let _ = file_system_options(&bytes);
         }
 

@@ -18,7 +18,7 @@ const DELETED: &[u8] = b"//deleted";
 
 /// The keys given out.
 #[derive(Debug, Default)]
-pub(super) struct Dentries {
+pub(in crate::kernel) struct Dentries {
     last: u64,
     keys: HashMap<Place, DentryKey>,
     places: HashMap<DentryKey, Place>,
@@ -43,7 +43,7 @@ enum Place {
 
 impl Dentries {
     /// The dentry of a root field: a path in the file system, or a text of its own.
-    pub(super) fn root(
+    pub(in crate::kernel) fn root(
         &mut self,
         device: Device,
         field: &[u8],
@@ -64,7 +64,7 @@ impl Dentries {
     }
 
     /// The dentry at a path below another one, in the same file system.
-    pub(super) fn below(
+    pub(in crate::kernel) fn below(
         &mut self,
         start: DentryKey,
         path: &[u8],
@@ -76,7 +76,7 @@ impl Dentries {
     }
 
     /// The index does not need it any more. Gives the bit of its name if no other one has that.
-    pub(super) fn forget(&mut self, key: DentryKey) -> Option<u32> {
+    pub(in crate::kernel) fn forget(&mut self, key: DentryKey) -> Option<u32> {
         let place = self.places.remove(&key)?;
         self.keys.remove(&place);
         if let Place::Name(parent, _) | Place::Deleted(parent, _) = &place {
@@ -100,7 +100,7 @@ impl Dentries {
     }
 
     /// Hashes of names that are new since the last call.
-    pub(super) fn take_fresh(&mut self) -> Vec<u64> {
+    pub(in crate::kernel) fn take_fresh(&mut self) -> Vec<u64> {
         let mut fresh = std::mem::take(&mut self.fresh);
         fresh.sort_unstable();
         fresh.dedup();
@@ -126,7 +126,7 @@ impl Dentries {
     }
 
     /// Tells all of them anew: whoever scans everything may have lost everything.
-    pub(super) fn tell_all(&self, told: &mut impl FnMut(DentryEvent)) {
+    pub(in crate::kernel) fn tell_all(&self, told: &mut impl FnMut(DentryEvent)) {
         let mut places: Vec<_> = self.places.iter().collect();
         // A parent has a lower key than its children.
         places.sort_unstable_by_key(|(key, _)| **key);
@@ -187,7 +187,7 @@ fn is_path(field: &[u8]) -> bool {
 
 /// The part of a mountpoint's path that lies in the parent mount. `None`: the two were not read
 /// from the same state.
-pub(super) fn relative<'a>(parent: &[u8], mountpoint: &'a [u8]) -> Option<&'a [u8]> {
+pub(in crate::kernel) fn relative<'a>(parent: &[u8], mountpoint: &'a [u8]) -> Option<&'a [u8]> {
     if parent == b"/" {
         return mountpoint.strip_prefix(b"/");
     }

@@ -1,0 +1,84 @@
+//! The back end `notify`.
+
+use super::{Backend, Drained, Sink, SourceError, Target};
+use crate::agent::Config;
+use crate::agent::losses::Lost;
+use crate::kernel::notify::{Notify, NotifyConfig};
+use crate::kernel::poll::Why;
+use crate::model::{Dialect, Event, NamespaceInode};
+use crate::state::Retired;
+use std::os::fd::BorrowedFd;
+
+/// Starts it.
+pub(super) fn start(config: &Config) -> Result<Box<dyn Backend>, SourceError> {
+    let config = NotifyConfig {
+        ring_bytes: config.ring_bytes,
+        kernel_log: config.kernel_log,
+        bounded_queue: config.faults.bounded_queue,
+    };
+    Ok(Box::new(Notify::start(&config)?))
+}
+
+impl Backend for Notify {
+    fn name(&self) -> &'static str {
+        "notify"
+    }
+
+    /// Kernels that it needs are all alike.
+    fn dialect(&self) -> Dialect {
+        Dialect::default()
+    }
+
+    fn blind(&self) -> Vec<String> {
+        self.blind()
+    }
+
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        self.descriptors()
+    }
+
+    fn drain(&mut self, _why: Why, events: &mut Vec<Event>) -> Result<Drained, SourceError> {
+        let drained = self.drain(events)?;
+        let lost = if drained.lost { Lost::Anywhere } else { Lost::Nothing };
+        Ok(Drained { lost, listed: drained.listed, blind: None })
+    }
+
+    fn scan(
+        &mut self,
+        target: Target,
+        sink: &mut dyn Sink,
+    ) -> Result<Vec<NamespaceInode>, SourceError> {
+        let inode = match target {
+            Target::All => None,
+            Target::Namespace(inode) => Some(inode),
+            // It tells options of single mounts.
+            Target::Task(_) => return Ok(Vec::new()),
+        };
+        let mut events = Vec::new();
+        sink.begin();
+        let found = self.scan(inode, &mut events)?;
+        super::deliver(inode, &found, events, sink);
+        Ok(found)
+    }
+
+    fn forget(&mut self, keys: &[Retired]) {
+        for key in keys {
+            if let Retired::Dentry(key) = key {
+                self.forget(*key);
+            }
+        }
+    }
+
+    fn attached(&self) -> Vec<(String, String, String)> {
+        self.attached()
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.counters()
+    }
+
+    fn looks(&self) -> u64 {
+        let looks = self.counters().into_iter().find(|(name, _)| *name == "looks");
+        looks.map_or(0, |(_, count)| count)
+    }
+}

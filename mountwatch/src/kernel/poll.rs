@@ -123,10 +123,6 @@ struct Round {
 impl Poll {
     /// Starts. Nothing is told yet: [`Self::scan`] does that.
     pub fn start() -> Result<Self, PollError> {
-        let dialect = host::dialect().unwrap_or_else(|error| {
-            log::warn!("cannot ask how this kernel writes mountinfo, `#` may be wrong: {error}");
-            Dialect::default()
-        });
         let mut poll = Self {
             own: File::open(OWN).map_err(PollError::Own)?,
             reader: Reader {
@@ -136,7 +132,7 @@ impl Poll {
             },
             book: Book::default(),
             pace: Pace::default(),
-            dialect,
+            dialect: Dialect::default(),
             unreadable: Vec::new(),
             has_ids: false,
         };
@@ -146,6 +142,10 @@ impl Poll {
             poll.has_ids = own.id.is_some();
             poll.reader.text(own.fd)?;
         }
+        poll.dialect = host::dialect().unwrap_or_else(|error| {
+            log::warn!("cannot ask how this kernel writes mountinfo, `#` may be wrong: {error}");
+            Dialect::default()
+        });
         Ok(poll)
     }
 
@@ -237,7 +237,11 @@ impl Poll {
     /// Counters for `status`.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         let counters = self.reader.counters;
-        vec![("readings_unequal", counters.unequal), ("lines_torn", counters.torn)]
+        vec![
+            ("readings_unequal", counters.unequal),
+            ("lines_torn", counters.torn),
+            ("reading_us", self.pace.took_us()),
+        ]
     }
 
     /// What it cannot see, one sentence each.

@@ -8,10 +8,12 @@ use super::reading::{Placed, Reading};
 use crate::kernel::notify::dentries::Dentries;
 use crate::model::{
     Bytes, DentryKey, Device, Event, MountEvent, MountId, MountKey, NamespaceEvent, NamespaceId,
-    NamespaceInode, NamespaceKey, Origin, PeerGroupId, SuperEvent, SuperKey, UniqueMountId,
+    NamespaceInode, NamespaceKey, Origin, PeerGroupId, SuperEvent, SuperFlags, SuperKey,
+    UniqueMountId,
 };
+use crate::wire::mountinfo::Line;
 use hashbrown::{HashMap, HashSet};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything that was told and is still so.
 #[derive(Debug, Default)]
@@ -21,6 +23,8 @@ pub(super) struct Book {
     dentries: Dentries,
     namespaces: BTreeMap<NamespaceInode, Told>,
     supers: HashMap<Device, ToldSuper>,
+    /// Super blocks that another line counts for since the last round.
+    reelected: BTreeSet<Device>,
 }
 
 #[derive(Debug)]
@@ -32,16 +36,29 @@ struct Told {
 #[derive(Debug)]
 struct ToldMount {
     event: MountEvent,
-    fs_type: Vec<u8>,
-    super_options: Vec<u8>,
+    shown: Shown,
 }
+
+/// What a line says of its super block.
+#[derive(Debug)]
+struct Shown {
+    fs_type: Bytes,
+    flags: SuperFlags,
+    options: Bytes,
+}
+
+/// A mount by its namespace and its ID.
+type Place = (NamespaceInode, u32);
 
 #[derive(Debug)]
 struct ToldSuper {
     event: SuperEvent,
     /// Mounts that show it. With the last one it goes: the next super block of its device is
     /// another one.
-    mounts: usize,
+    mounts: BTreeSet<Place>,
+    /// The one of them whose line counts: mounts of one super block may show different options for
+    /// good (subvolumes of btrfs), and the lines of one reading may be of different moments.
+    shown_by: Place,
 }
 
 /// Whether what did not change is told too.
@@ -69,16 +86,35 @@ impl Book {
         origin: Origin,
         out: &mut Vec<Event>,
     ) -> Vec<NamespaceInode> {
+        // An inode that is there twice was used again within the round: the later one lives.
+        let last: HashMap<_, _> =
+            readings.iter().enumerate().map(|(at, reading)| (reading.inode, at)).collect();
+        let is_last = |at: usize, reading: &Reading| last.get(&reading.inode) == Some(&at);
+        let readings: Vec<_> = readings
+            .iter()
+            .enumerate()
+            .filter(|(at, reading)| is_last(*at, reading))
+            .map(|(_, reading)| reading)
+            .collect();
         // What left leaves first: the same device may be another super block from here on.
-        for reading in readings {
+        for reading in &readings {
             self.tell_gone(reading, origin, out);
         }
         let mut teller = Teller { tell, origin, out, supers: HashSet::new() };
         let mut whole = Vec::new();
-        for reading in readings {
+        for reading in &readings {
             if self.tell_namespace(reading, &mut teller) {
                 whole.push(reading.inode);
             }
+        }
+        // Super blocks before mounts: the first mount would bring the flags along without a word.
+        for reading in &readings {
+            for placed in &reading.mounts {
+                self.tell_super(placed, reading.inode, &mut teller);
+            }
+        }
+        self.tell_reelected(&mut teller);
+        for reading in &readings {
             self.tell_mounts(reading, &mut teller);
         }
         // Nobody here looks out for names.
@@ -113,8 +149,8 @@ impl Book {
         out: &mut Vec<Event>,
     ) {
         let Some(told) = self.namespaces.remove(&inode) else { return };
-        for (_, mount) in told.mounts {
-            self.release(mount.event.device);
+        for (id, mount) in told.mounts {
+            self.release(mount.event.device, (inode, id));
             out.push(Event::MountGone(origin, Box::new(mount.event)));
         }
         out.push(Event::NamespaceGone(origin, told.event));
@@ -141,19 +177,26 @@ impl Book {
             .filter(|(id, mount)| !is_there(**id, mount))
             .map(|(id, _)| *id)
             .collect();
-        let gone: Vec<_> = gone.into_iter().filter_map(|id| told.mounts.remove(&id)).collect();
-        for mount in gone {
-            self.release(mount.event.device);
+        let take = |id| Some((id, told.mounts.remove(&id)?));
+        let gone: Vec<_> = gone.into_iter().filter_map(take).collect();
+        for (id, mount) in gone {
+            self.release(mount.event.device, (reading.inode, id));
             out.push(Event::MountGone(origin, Box::new(mount.event)));
         }
     }
 
-    fn release(&mut self, device: Device) {
-        if let Some(told) = self.supers.get_mut(&device) {
-            told.mounts = told.mounts.saturating_sub(1);
-            if told.mounts == 0 {
+    fn release(&mut self, device: Device, place: Place) {
+        let Some(told) = self.supers.get_mut(&device) else { return };
+        told.mounts.remove(&place);
+        match told.mounts.first() {
+            None => {
                 self.supers.remove(&device);
             }
+            Some(first) if told.shown_by == place => {
+                told.shown_by = *first;
+                self.reelected.insert(device);
+            }
+            Some(_) => {}
         }
     }
 
@@ -185,7 +228,6 @@ impl Book {
         let keys: Vec<_> =
             reading.mounts.iter().map(|placed| self.key_of(placed, reading)).collect();
         for (placed, key) in reading.mounts.iter().zip(&keys) {
-            self.tell_super(placed, reading.inode, teller);
             let parent =
                 placed.parent.and_then(|at| Some((keys.get(at)?, reading.mounts.get(at)?)));
             let event = self.event(placed, *key, parent, reading, teller);
@@ -220,6 +262,7 @@ impl Book {
             let start = self.dentries.root(above.line.device, &above.line.root, &mut told);
             self.dentries.below(start, &placed.way, &mut told)
         });
+        let super_flags = self.supers.get(&line.device).map(|told| told.event.flags);
         // Nobody sees what the root sits on; without a unique ID it sits on itself.
         let below_root = reading.below_root.map_or(key, MountKey);
         let namespace = self.namespaces.get(&reading.inode).map(|told| told.event.key);
@@ -239,7 +282,7 @@ impl Book {
             is_namespace_root: parent.is_none() && line.parent_id == line.id,
             starts_subtree: false,
             device: line.device,
-            super_flags: line.super_flags(),
+            super_flags: super_flags.unwrap_or_else(|| line.super_flags()),
             attributes: line.attributes(),
             peer_group: line.peer_group.map(PeerGroupId),
             master: line.master.map(PeerGroupId),
@@ -248,33 +291,34 @@ impl Book {
         }
     }
 
+    /// Tells the super block of a line if the line counts.
     fn tell_super(&mut self, placed: &Placed, inode: NamespaceInode, teller: &mut Teller<'_>) {
         let line = &placed.line;
-        let mut event = SuperEvent {
-            key: SuperKey(u64::from(line.device.0)),
-            device: line.device,
-            magic: 0,
-            flags: line.super_flags(),
-            fs_type: Bytes::from(&line.fs_type[..]),
-            options_stale: false,
-            options: Some(Bytes::from(line.file_system_options())),
-        };
-        let mount = self.namespaces.get(&inode).and_then(|told| told.mounts.get(&line.id));
-        // Mounts of one super block may show different options for good (subvolumes of btrfs): only
-        // a line that changed says that they changed.
-        let has_changed = mount.is_some_and(|mount| mount.super_options != line.super_options);
+        let shown_by = (inode, line.id);
+        let event = Shown::of(line).event(line.device);
         let Some(told) = self.supers.get_mut(&line.device) else {
-            self.supers.insert(line.device, ToldSuper { event: event.clone(), mounts: 0 });
+            let mounts = BTreeSet::from([shown_by]);
+            self.supers.insert(line.device, ToldSuper { event: event.clone(), mounts, shown_by });
             teller.super_block(event);
             return;
         };
-        if has_changed && told.event != event || told.event.fs_type != event.fs_type {
-            let is_stale = told.event.options != event.options;
-            told.event = event.clone();
-            event.options_stale = is_stale;
-            teller.super_block(event);
-        } else if teller.tell == Tell::Everything && !teller.supers.contains(&line.device) {
-            teller.super_block(told.event.clone());
+        told.mounts.insert(shown_by);
+        if told.shown_by == shown_by {
+            self.reelected.remove(&line.device);
+            teller.changed_super(told, event);
+        }
+    }
+
+    /// Tells the super blocks whose line left, by one that was not read anew.
+    fn tell_reelected(&mut self, teller: &mut Teller<'_>) {
+        for device in std::mem::take(&mut self.reelected) {
+            let Some(told) = self.supers.get_mut(&device) else { continue };
+            let (inode, id) = told.shown_by;
+            let known = self.namespaces.get(&inode).and_then(|told| told.mounts.get(&id));
+            if let Some(known) = known {
+                let event = known.shown.event(device);
+                teller.changed_super(told, event);
+            }
         }
     }
 
@@ -287,17 +331,8 @@ impl Book {
         teller: &mut Teller<'_>,
     ) {
         let Some(namespace) = self.namespaces.get_mut(&inode) else { return };
-        let told = ToldMount {
-            event: event.clone(),
-            fs_type: placed.line.fs_type.clone(),
-            super_options: placed.line.super_options.clone(),
-        };
+        let told = ToldMount { event: event.clone(), shown: Shown::of(&placed.line) };
         let before = namespace.mounts.insert(placed.line.id, told);
-        if before.is_none()
-            && let Some(told) = self.supers.get_mut(&event.device)
-        {
-            told.mounts += 1;
-        }
         let is_new = before.is_none_or(|before| before.event != event);
         if is_new || teller.tell == Tell::Everything {
             teller.out.push(Event::Mount(teller.origin, Box::new(event)));
@@ -306,9 +341,43 @@ impl Book {
 }
 
 impl Teller<'_> {
+    /// What a line says of its super block that was told before.
+    fn changed_super(&mut self, told: &mut ToldSuper, mut event: SuperEvent) {
+        if told.event != event {
+            let is_stale = told.event.options != event.options;
+            told.event = event.clone();
+            event.options_stale = is_stale;
+            self.super_block(event);
+        } else if self.tell == Tell::Everything && !self.supers.contains(&event.device) {
+            self.super_block(event);
+        }
+    }
+
     fn super_block(&mut self, event: SuperEvent) {
         self.supers.insert(event.device);
         self.out.push(Event::Super(self.origin, event));
+    }
+}
+
+impl Shown {
+    fn of(line: &Line) -> Self {
+        Self {
+            fs_type: Bytes::from(&line.fs_type[..]),
+            flags: line.super_flags(),
+            options: Bytes::from(line.file_system_options()),
+        }
+    }
+
+    fn event(&self, device: Device) -> SuperEvent {
+        SuperEvent {
+            key: SuperKey(u64::from(device.0)),
+            device,
+            magic: 0,
+            flags: self.flags,
+            fs_type: Bytes::clone(&self.fs_type),
+            options_stale: false,
+            options: Some(Bytes::clone(&self.options)),
+        }
     }
 }
 
@@ -318,5 +387,5 @@ fn is_same(told: &ToldMount, placed: &Placed, unique: &HashMap<u32, u64>) -> boo
     let unique = unique.get(&line.id).copied().map(UniqueMountId);
     told.event.unique_id == unique
         && told.event.device == line.device
-        && told.fs_type == line.fs_type
+        && *told.shown.fs_type == *line.fs_type
 }

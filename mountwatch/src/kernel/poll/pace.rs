@@ -37,6 +37,11 @@ impl Pace {
         why == Why::Asked || now.saturating_duration_since(end) >= pause.max(took * REST)
     }
 
+    /// How long the last reading took, in microseconds.
+    pub(super) fn took_us(&self) -> u64 {
+        self.last.map_or(0, |(_, took)| u64::try_from(took.as_micros()).unwrap_or(u64::MAX))
+    }
+
     /// A reading is over.
     pub(super) fn done(&mut self, begin: Instant, end: Instant) {
         self.last = Some((end, end.saturating_duration_since(begin)));

@@ -39,11 +39,14 @@ pub(super) fn place(text: &[u8]) -> (Vec<Placed>, usize) {
     let count = lines.len();
     let lines: Vec<Line> =
         lines.into_iter().filter_map(|line| mountinfo::parse(line).ok()).collect();
+    // An ID that is there twice was used again while the text was read: the later line is right.
+    let last: HashMap<u32, usize> =
+        lines.iter().enumerate().map(|(at, line)| (line.id, at)).collect();
+    let is_last = |(at, line): (usize, Line)| (last.get(&line.id) == Some(&at)).then_some(line);
     let mut children: HashMap<u32, Vec<Line>> = HashMap::new();
-    let ids: hashbrown::HashSet<u32> = lines.iter().map(|line| line.id).collect();
     let mut placed: Vec<Placed> = Vec::with_capacity(lines.len());
-    for line in lines {
-        let is_root = line.parent_id == line.id || !ids.contains(&line.parent_id);
+    for line in lines.into_iter().enumerate().filter_map(is_last) {
+        let is_root = line.parent_id == line.id || !last.contains_key(&line.parent_id);
         if !is_root {
             children.entry(line.parent_id).or_default().push(line);
         } else if placed.is_empty() && line.mountpoint == b"/" {
@@ -53,7 +56,6 @@ pub(super) fn place(text: &[u8]) -> (Vec<Placed>, usize) {
     let mut at = 0;
     while let Some(parent) = placed.get(at) {
         let (id, mountpoint) = (parent.line.id, parent.line.mountpoint.clone());
-        // Taken out, so that an ID that is there twice has its children once.
         for line in children.remove(&id).unwrap_or_default() {
             let way = relative(&mountpoint, &line.mountpoint).map(<[u8]>::to_vec);
             if let Some(way) = way {
@@ -118,6 +120,8 @@ mod tests {
             for (at, one) in placed.iter().enumerate() {
                 prop_assert!(one.parent.is_none_or(|parent| parent < at));
                 prop_assert_eq!(one.parent.is_none(), at == 0);
+                let id = one.line.id;
+                prop_assert_eq!(placed.iter().filter(|other| other.line.id == id).count(), 1);
             }
         }
     }

@@ -179,6 +179,20 @@ fn a_device_that_went_and_came_back_is_another_super_block() {
 }
 
 #[test]
+fn options_are_told_even_if_the_line_that_counted_left_before_it_showed_them() {
+    let b = NamespaceInode(101);
+    let mut world = World::new();
+    let shown = |size: &str| format!("{ROOT}30 22 0:40 / /a rw - tmpfs t rw,size={size}\n");
+    let other = ROOT.replace("22 ", "42 ");
+    let bound = format!("{other}50 42 0:40 / /b rw - tmpfs t rw,size=8k\n");
+    world.read(&[reading(INODE, &shown("4k")), reading(b, &other)], Tell::Changes);
+    // The first namespace was read before the change, the second one after it.
+    world.read(&[reading(INODE, &shown("4k")), reading(b, &bound)], Tell::Changes);
+    world.read(&[reading(INODE, ROOT), reading(b, &bound)], Tell::Changes);
+    assert_eq!(world.text(b), bound);
+}
+
+#[test]
 fn a_namespace_that_is_not_found_is_gone_and_its_key_is_not_used_again() {
     let mut world = World::new();
     world.read(&[reading(INODE, ROOT)], Tell::Changes);
@@ -192,6 +206,19 @@ fn a_namespace_that_is_not_found_is_gone_and_its_key_is_not_used_again() {
     world.read(&[with_id(7)], Tell::Changes);
     let events = kinds(&world.read(&[with_id(8)], Tell::Changes));
     assert_eq!(events, ["gone", "dead", "born", "super", "mount"]);
+}
+
+#[test]
+fn an_inode_that_is_used_again_within_a_round_is_the_later_namespace() {
+    let mut world = World::new();
+    let with_id = |id, text: &str| Reading { id: Some(NamespaceId(id)), ..reading(INODE, text) };
+    let more = format!("{ROOT}30 22 0:40 / /a rw - tmpfs t rw\n");
+    world.read(&[with_id(7, &more), with_id(8, ROOT)], Tell::Changes);
+    assert_eq!(world.text(INODE), ROOT);
+    world.read(&[with_id(8, &more), with_id(9, ROOT)], Tell::Changes);
+    assert_eq!(world.text(INODE), ROOT);
+    assert_eq!(world.state.tables().namespace_by_inode(INODE).unwrap().id, Some(NamespaceId(9)));
+    assert_eq!(world.state.counters().anomalies, 0);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //!
 //! An error's text follows the word "cannot": its context is what was to be done.
 
+mod doctor;
 mod list;
 mod output;
 mod path;
@@ -107,6 +108,12 @@ pub enum Command {
     ///
     /// Exit status: 0 every namespace was read and nothing is stale, 1 not.
     Status(JsonArgs),
+    /// Say in sentences what this host allows, which back end that makes, and what would help.
+    ///
+    /// Everything is tried for real; nothing stays behind.
+    ///
+    /// Exit status: 0 the back end hooks works and sees everything, 1 something is worse than that.
+    Doctor(JsonArgs),
 }
 
 /// Arguments of `list`.
@@ -203,6 +210,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Watch(args) => watch::run(&cli.global, args),
         Command::Verify(args) => verify::run(&cli.global, *args),
         Command::Status(args) => status::run(&cli.global, *args),
+        Command::Doctor(args) => doctor::run(&cli.global, *args),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The only room with aya, system calls and /proc.
 
 pub mod canary;
+pub mod cost;
+pub mod examine;
 pub mod hooks;
 pub mod host;
 pub mod load;

@@ -15,6 +15,7 @@
 //! | [`Namespace`] | the set of mounts that a process sees | `mnt_ns_id` | `struct mnt_namespace` |
 
 mod change;
+mod cost;
 mod coverage;
 mod dialect;
 mod event;
@@ -24,6 +25,7 @@ mod namespace;
 mod super_block;
 
 pub use change::{Change, ChangeKind, Glimpsed, Task, Transaction};
+pub use cost::SyscallCost;
 pub use coverage::Coverage;
 pub use dialect::Dialect;
 pub use event::{

@@ -10,6 +10,7 @@
 //! | JSON | U+FFFD in the field itself; only then a second field `…_hex` has the exact bytes |
 
 mod column;
+mod doctor;
 mod event_json;
 #[cfg(test)]
 mod event_tests;
@@ -30,6 +31,7 @@ mod tree;
 mod verification;
 
 pub use column::{COLUMNS, COLUMNS_DEFAULT, Cell, Column, View};
+pub use doctor::{Diagnosis, doctor_json, doctor_text};
 pub use event_json::event_json;
 pub use event_text::{Colours, event_text};
 pub use facts::{Happening, Scene, What};

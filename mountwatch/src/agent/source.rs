@@ -9,12 +9,13 @@ pub(super) use hooks::HookSource;
 use super::losses::Lost;
 use super::selftest::SelfTest;
 use super::{BackendChoice, Config};
+use crate::kernel::cost;
 use crate::kernel::load::LoadError;
 use crate::kernel::namespaces::NamespacesError;
 use crate::kernel::notify::{LookError, NotifyError};
 use crate::kernel::poll::{PollError, Why};
 use crate::kernel::scan::ScanError;
-use crate::model::{Dialect, Event, NamespaceInode};
+use crate::model::{Dialect, Event, NamespaceInode, SyscallCost};
 use crate::state::Retired;
 use mountwatch_common::{hook, limits};
 use std::os::fd::BorrowedFd;
@@ -195,16 +196,31 @@ const BACKENDS: [(&str, BackendChoice, Start); 3] = [
     ("poll", BackendChoice::Poll, poll::start),
 ];
 
-/// Starts the back end that is wanted, or the best; with those that would be better.
-pub(super) fn start(config: &Config) -> Result<(Box<dyn Backend>, Vec<Refused>), StartError> {
+/// What a start gave.
+pub(super) struct Started {
+    /// The back end that is wanted, or the best that starts.
+    pub(super) source: Box<dyn Backend>,
+    /// Those that would be better.
+    pub(super) refused: Vec<Refused>,
+    /// What it costs each system call; `None` for a back end without programs.
+    pub(super) cost: Option<SyscallCost>,
+}
+
+/// Starts the back end that is wanted, or the best.
+pub(super) fn start(config: &Config) -> Result<Started, StartError> {
     check(config)?;
     let mut refused = Vec::new();
+    let before_ns = cost::syscall_ns();
     for (backend, choice, start) in BACKENDS {
         if config.backend != BackendChoice::Auto && config.backend != choice {
             continue;
         }
         match start(config) {
-            Ok(source) => return Ok((source, refused)),
+            Ok(source) => {
+                let measure = || SyscallCost { before_ns, after_ns: cost::syscall_ns() };
+                let cost = (!source.is_polling()).then(measure);
+                return Ok(Started { source, refused, cost });
+            }
             Err(why) => refused.push(Refused { backend, why: Box::new(why) }),
         }
     }

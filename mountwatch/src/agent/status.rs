@@ -1,7 +1,7 @@
 //! What `mountwatch status` says.
 
 use super::SelfTest;
-use crate::model::{Coverage, Revision};
+use crate::model::{Coverage, Revision, SyscallCost};
 
 /// The state of a tracker, as plain values.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +38,9 @@ pub struct Status {
     pub refused: Vec<String>,
     /// The kernel side's own counters.
     pub counters: Vec<(&'static str, u64)>,
-    /// Size of the ring buffer, in bytes.
+    /// What it costs each system call, measured at the start; `None` without programs.
+    pub cost: Option<SyscallCost>,
+    /// Size of the ring buffer, in bytes; 0 without one.
     pub ring_bytes: u64,
     /// Release of the running kernel.
     pub kernel: String,

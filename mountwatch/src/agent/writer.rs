@@ -3,12 +3,12 @@
 use super::handle::{Shared, Subscription};
 use super::losses::Lost;
 use super::options;
-use super::source::{self, Backend, Refused, SourceError, StartError, Target};
+use super::source::{self, Backend, Refused, SourceError, StartError, Started, Target};
 use super::steps;
 use super::{Config, Status};
 use crate::kernel::poll::Why;
 use crate::kernel::sys_wait;
-use crate::model::Event;
+use crate::model::{Event, SyscallCost};
 use crate::state::{Need, Published, Snapshot, State};
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
@@ -53,6 +53,7 @@ pub(super) struct Writer {
     open_since: Option<std::time::Instant>,
     numbers: Numbers,
     ring_bytes: u32,
+    cost: Option<SyscallCost>,
     /// Ends of changes that found no room in the ring, as far as that is dealt with.
     commits_lost: u64,
     /// The event at which the core is to panic, once.
@@ -97,7 +98,7 @@ pub(super) fn run(
 
 impl Writer {
     fn start(config: &Config) -> Result<Self, StartError> {
-        let (source, refused) = source::start(config)?;
+        let Started { source, refused, cost } = source::start(config)?;
         let mut state = State::new(source.blind());
         if source.is_polling() {
             state.set_polling();
@@ -116,6 +117,7 @@ impl Writer {
             open_since: None,
             numbers: Numbers::default(),
             ring_bytes: config.ring_bytes,
+            cost,
             commits_lost: 0,
             panic: Rc::default(),
         };
@@ -347,7 +349,8 @@ impl Writer {
             selftest: self.source.selftest().cloned(),
             refused: self.refused.clone(),
             counters: self.source.counters(),
-            ring_bytes: u64::from(self.ring_bytes),
+            cost: self.cost,
+            ring_bytes: if self.source.is_polling() { 0 } else { u64::from(self.ring_bytes) },
             kernel: crate::kernel::host::kernel_release(),
         }
     }

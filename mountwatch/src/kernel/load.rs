@@ -7,6 +7,7 @@ mod error;
 mod layout;
 mod losses;
 mod switch;
+mod trial;
 
 use std::{fs, io};
 
@@ -30,6 +31,7 @@ pub use attach::Attached;
 pub use calls::Calls;
 pub use error::LoadError;
 pub use losses::Losses;
+pub use trial::{Trial, trials};
 
 /// The compiled kernel side.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/mountwatch.bpf.o");
@@ -245,7 +247,13 @@ fn open(
         .map_max_entries("RECORDS", ring_bytes)
         .verifier_log_level(VerifierLogLevel::STATS)
         .load(OBJECT)
-        .map_err(|error| if is_denied(&error) { denied() } else { error.into() })
+        .map_err(|error| {
+            if is_denied(&error) {
+                denied("maps of eBPF programs".to_owned())
+            } else {
+                error.into()
+            }
+        })
 }
 
 /// What the running kernel offers.
@@ -269,16 +277,21 @@ fn map<T>(
     convert(map).map_err(|source| LoadError::Map { name, source })
 }
 
-fn refused(program: &'static str, function: &'static str, error: &ProgramError) -> LoadError {
-    if errno(error) == Some(libc::EPERM) {
-        return denied();
-    }
+fn refused(
+    kind: &'static str,
+    program: &'static str,
+    function: &'static str,
+    error: &ProgramError,
+) -> LoadError {
     let hint = hint(error);
+    if errno(error) == Some(libc::EPERM) {
+        return denied(format!("the {kind} program {program} on {function} ({hint})"));
+    }
     let is_about = |words: &str| hint.contains(&format!("{words} bpf_probe_read"));
     if is_about("unknown func") || is_about("cannot use helper") {
         return LoadError::Confidentiality;
     }
-    LoadError::Refused { program, function, hint }
+    LoadError::Refused { kind, program, function, hint }
 }
 
 /// The errno of a failed load or attachment.
@@ -302,12 +315,26 @@ fn check_lockdown() -> Result<(), LoadError> {
 /// An error in one line, with the verifier's last words.
 fn hint(error: &ProgramError) -> String {
     let ProgramError::LoadError { io_error, verifier_log } = error else {
-        return error.to_string();
+        return with_causes(error);
     };
     let log = verifier_log.to_string();
     let lines: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).collect();
     let last = lines.get(lines.len().saturating_sub(4)..).unwrap_or_default().join(" | ");
     if last.is_empty() { io_error.to_string() } else { format!("{io_error}; verifier: {last}") }
+}
+
+/// An error with what caused it: not each one tells that itself.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let why = error.to_string();
+        if !text.contains(&why) {
+            text = format!("{text}: {why}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 fn is_denied(error: &EbpfError) -> bool {
@@ -322,9 +349,9 @@ fn is_denied(error: &EbpfError) -> bool {
 }
 
 /// Which of the two reasons for EPERM it is.
-fn denied() -> LoadError {
+fn denied(what: String) -> LoadError {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    if is_privileged(&status) { LoadError::LockedDown } else { LoadError::NotPermitted }
+    if is_privileged(&status) { LoadError::LockedDown { what } } else { LoadError::NotPermitted }
 }
 
 /// Whether the effective capabilities in `/proc/self/status` allow to load tracing programs.

@@ -4,6 +4,7 @@ mod selftest;
 
 use super::json::{Json, Object};
 use crate::agent::Status;
+use crate::model::SyscallCost;
 use std::fmt::Write;
 
 /// The status as JSON.
@@ -16,6 +17,10 @@ pub fn status_json(status: &Status) -> String {
     for (name, value) in numbers(status) {
         object.put(name, value);
     }
+    let syscall_ns =
+        |part: fn(SyscallCost) -> u64| status.cost.map_or(Json::Null, |cost| part(cost).into());
+    object.put("syscall_ns_before", syscall_ns(|cost| cost.before_ns));
+    object.put("syscall_ns_after", syscall_ns(|cost| cost.after_ns));
     object.put("ring_bytes", status.ring_bytes);
     object.put("kernel", status.kernel.as_str());
     let attached = status.attached.iter().map(|(hook, function, kind)| {
@@ -48,6 +53,9 @@ pub fn status_text(status: &Status) -> String {
     push(&mut out, "revision", &status.revision);
     for (name, value) in numbers(status) {
         push(&mut out, name, &value);
+    }
+    if let Some(cost) = &status.cost {
+        push(&mut out, "cost", cost);
     }
     push(&mut out, "ring_bytes", &status.ring_bytes);
     for (index, (hook, function, kind)) in status.attached.iter().enumerate() {
@@ -86,39 +94,41 @@ fn push(out: &mut String, name: &str, value: &dyn std::fmt::Display) {
 }
 
 #[cfg(test)]
+pub(super) fn sample() -> Status {
+    Status {
+        backend: "hooks",
+        coverage: crate::model::Coverage::Blind(vec![String::from(
+            "renames of directories are not seen",
+        )]),
+        revision: crate::model::Revision(3),
+        mounts: 40,
+        namespaces: 2,
+        records: 100,
+        losses: 0,
+        rescans: 0,
+        rereads: 0,
+        looks: 0,
+        anomalies: 0,
+        lag_us_max: 25,
+        attached: vec![
+            (String::from("attach"), String::from("__attach_mnt"), String::from("fentry")),
+            (String::from("commit"), String::from("namespace_unlock"), String::from("fexit")),
+        ],
+        selftest: Some(selftest::sample()),
+        refused: vec![String::from("rename: no such function")],
+        counters: vec![("roots_lost", 0)],
+        cost: Some(SyscallCost { before_ns: 80, after_ns: 81 }),
+        ring_bytes: 16 << 20,
+        kernel: String::from("6.12.0"),
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Coverage, Revision};
-
-    fn status() -> Status {
-        Status {
-            backend: "hooks",
-            coverage: Coverage::Blind(vec![String::from("renames of directories are not seen")]),
-            revision: Revision(3),
-            mounts: 40,
-            namespaces: 2,
-            records: 100,
-            losses: 0,
-            rescans: 0,
-            rereads: 0,
-            looks: 0,
-            anomalies: 0,
-            lag_us_max: 25,
-            attached: vec![
-                (String::from("attach"), String::from("__attach_mnt"), String::from("fentry")),
-                (String::from("commit"), String::from("namespace_unlock"), String::from("fexit")),
-            ],
-            selftest: Some(selftest::sample()),
-            refused: vec![String::from("rename: no such function")],
-            counters: vec![("roots_lost", 0)],
-            ring_bytes: 16 << 20,
-            kernel: String::from("6.12.0"),
-        }
-    }
-
     #[test]
     fn people_read_it() {
-        insta::assert_snapshot!(status_text(&status()), @r#"
+        insta::assert_snapshot!(status_text(&sample()), @r#"
         backend              hooks
         kernel               6.12.0
         coverage             blind
@@ -133,6 +143,7 @@ mod tests {
         looks                0
         anomalies            0
         lag_us_max           25
+        cost                 system calls take no longer than without it (80 ns for the cheapest)
         ring_bytes           16777216
         attached             attach           fentry       __attach_mnt
                              commit           fexit        namespace_unlock
@@ -148,7 +159,7 @@ mod tests {
 
     #[test]
     fn programs_find_their_keys() {
-        let parsed: serde_json::Value = serde_json::from_str(&status_json(&status())).unwrap();
+        let parsed: serde_json::Value = serde_json::from_str(&status_json(&sample())).unwrap();
         for key in [
             "backend",
             "coverage",

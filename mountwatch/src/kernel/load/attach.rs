@@ -51,7 +51,7 @@ fn refused_step(step: &Step, refusal: &(Way, ProgramError)) -> Result<String, Lo
     let (way, error) = refusal;
     let function = way.candidate.function;
     match step.missing {
-        Missing::Refuse => Err(refused(way.program(), function, error)),
+        Missing::Refuse => Err(refused(way.kind.name(), way.program(), function, error)),
         Missing::Blind(sentence) => Ok(format!("{sentence} ({function} refused: {})", hint(error))),
         // The kernel has the operation, so this is a hole all the same.
         Missing::Nothing => Ok(format!("{function} is not watched ({})", hint(error))),

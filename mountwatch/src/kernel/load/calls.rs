@@ -23,7 +23,7 @@ use crate::kernel::{
 };
 
 /// Maps of the hooks.
-const UNUSED: &[&str] = &["TOLD", "ROOTS", "STASH", "DONE", "CALLED"];
+pub(super) const UNUSED: &[&str] = &["TOLD", "ROOTS", "STASH", "DONE", "CALLED"];
 
 /// The program that is for those calls alone that change attributes.
 const GLANCE: &str = "glance_exit";
@@ -111,7 +111,8 @@ impl Calls {
             return Err(LoadError::NoTracepoints);
         }
         let name = FORK;
-        let refused = |error: &ProgramError| refused(name, "sched_process_fork", error);
+        let refused =
+            |error: &ProgramError| refused("raw tracepoint", name, "sched_process_fork", error);
         let program = self.ebpf.program_mut(name).ok_or(LoadError::Incomplete(name))?;
         let program: &mut RawTracePoint = program.try_into().map_err(|error| refused(&error))?;
         program
@@ -129,8 +130,7 @@ impl Calls {
         half: &str,
         calls: &[&Call],
     ) -> Result<Vec<String>, LoadError> {
-        let refused =
-            |error: &ProgramError| refused(name, "the tracepoints of system calls", error);
+        let refused = |error: &ProgramError| refused("tracepoint", name, "system calls", error);
         let program = self.ebpf.program_mut(name).ok_or(LoadError::Incomplete(name))?;
         let program: &mut TracePoint = program.try_into().map_err(|error| refused(&error))?;
         program.load().map_err(|error| refused(&error))?;

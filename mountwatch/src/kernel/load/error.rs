@@ -35,11 +35,13 @@ pub enum LoadError {
     Confidentiality,
     /// Privileges, but the kernel is locked down.
     #[error(
-        "the kernel refused to attach to its own functions, although this process is privileged; \
-         it is locked down or built without ftrace direct calls, so only the back end notify works \
-         on this host"
+        "the kernel refused {what}, although this process is privileged: it is locked down, or a \
+         security module forbids it; boot it without lockdown, or allow it there"
     )]
-    LockedDown,
+    LockedDown {
+        /// The program, its type and its place, and the error.
+        what: String,
+    },
     /// The kernel has no such member.
     #[error(
         "this kernel has no member {member} in struct {structure}, which the index cannot do \
@@ -72,8 +74,10 @@ pub enum LoadError {
         room: u32,
     },
     /// A program does not pass.
-    #[error("the kernel refused program {program} on {function}: {hint}")]
+    #[error("the kernel refused the {kind} program {program} on {function}: {hint}")]
     Refused {
+        /// Its type.
+        kind: &'static str,
         /// The program.
         program: &'static str,
         /// The kernel function.

@@ -1,6 +1,7 @@
 //! The command `mountwatch`, run as a user runs it: output, exit status, nothing left behind.
 
 use crate::command::Unshare;
+use crate::doctor_checks;
 use crate::report::{self, Report, Verdict};
 use crate::scenario::MAIN;
 use crate::selftest_checks;
@@ -128,6 +129,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("cli_list_mountinfo", list_mountinfo),
     ("cli_list_json", list_json),
     ("cli_status_json", status_json),
+    ("cli_doctor", doctor_checks::doctor),
+    ("cli_without_types", doctor_checks::without_types),
     ("cli_verify", verify),
     ("cli_verify_divergence", verify_divergence),
     ("cli_selftest_notices_each_hook", selftest_checks::notices_each_hook),

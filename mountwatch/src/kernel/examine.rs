@@ -23,11 +23,13 @@ const CAPABILITIES: [(&str, u32); 3] =
 pub struct Check {
     /// What.
     pub name: &'static str,
+    /// Without it the checks after it say nothing of their own.
+    pub is_first: bool,
     /// The back ends that are worse, or do not start, without it.
     pub needed_by: &'static [&'static str],
     /// What was found, or what is missing, as a clause.
     pub outcome: Result<String, String>,
-    /// How to get it.
+    /// How to get it; empty if another check says that.
     pub cure: &'static str,
 }
 
@@ -44,9 +46,10 @@ pub fn examine() -> Vec<Check> {
         Ok(trials) => checks.extend(trials.iter().map(program)),
         Err(error) => checks.push(Check {
             name: "programs",
+            is_first: false,
             needed_by: &["hooks", "notify"],
             outcome: Err(format!("no eBPF program can be tried: {error}")),
-            cure: "see above",
+            cure: "",
         }),
     }
     checks.extend([notifications(), statmount(), namespace_list()]);
@@ -66,6 +69,7 @@ fn rights(status: &str) -> Check {
         .collect();
     Check {
         name: "rights",
+        is_first: true,
         needed_by: &["hooks", "notify", "poll"],
         outcome: if lacking.is_empty() {
             Ok("this process has every capability that it needs".to_owned())
@@ -83,6 +87,7 @@ fn initial_namespaces(link: impl Fn(&str) -> Option<std::path::PathBuf>) -> Chec
     let others: Vec<_> = INITIAL.iter().filter(is_other).map(|(name, _)| *name).collect();
     Check {
         name: "namespaces",
+        is_first: true,
         needed_by: &["hooks", "notify", "poll"],
         outcome: if others.is_empty() {
             Ok("this process is in the host's own user and PID namespace".to_owned())
@@ -96,6 +101,7 @@ fn initial_namespaces(link: impl Fn(&str) -> Option<std::path::PathBuf>) -> Chec
 fn btf() -> Check {
     Check {
         name: "btf",
+        is_first: false,
         needed_by: &["hooks", "notify"],
         outcome: match load::features() {
             Ok(_) => Ok(format!("the kernel describes its types in {BTF}")),
@@ -120,6 +126,7 @@ fn lockdown(modes: io::Result<String>) -> Check {
     };
     Check {
         name: "lockdown",
+        is_first: false,
         needed_by: &["hooks", "notify"],
         outcome,
         cure: "boot it with lockdown=integrity, or without lockdown",
@@ -148,6 +155,7 @@ fn program(trial: &Trial) -> Check {
     };
     Check {
         name: kind,
+        is_first: false,
         needed_by,
         outcome: match refusal {
             None => Ok(format!("the kernel takes {kind} programs{at}")),
@@ -164,6 +172,7 @@ fn notifications() -> Check {
     });
     Check {
         name: "notifications",
+        is_first: false,
         needed_by: &["notify"],
         outcome: match tried {
             Ok(()) => Ok("the kernel notifies of mounts (fanotify)".to_owned()),
@@ -185,7 +194,13 @@ fn statmount() -> Check {
         }
         (false, _) => Err("there is no statmount(2): mounts have no unique IDs".to_owned()),
     };
-    Check { name: "statmount", needed_by: &["notify"], outcome, cure: "boot Linux 6.11 or later" }
+    Check {
+        name: "statmount",
+        is_first: false,
+        needed_by: &["notify"],
+        outcome,
+        cure: "boot Linux 6.11 or later",
+    }
 }
 
 fn namespace_list() -> Check {
@@ -193,6 +208,7 @@ fn namespace_list() -> Check {
     let step = own.and_then(|own| sys::neighbour(own.as_fd(), sys::Towards::Next));
     Check {
         name: "namespace_list",
+        is_first: false,
         needed_by: &["notify"],
         outcome: match step {
             Ok(sys::Step::To(..) | sys::Step::End) => {

@@ -112,10 +112,13 @@ struct Counters {
     torn: u64,
 }
 
+/// The namespaces that are there, with their IDs.
+type Found = HashMap<NamespaceInode, Option<NamespaceId>>;
+
 /// One reading of every namespace.
 #[derive(Default)]
 struct Round {
-    found: Vec<(NamespaceInode, Option<NamespaceId>)>,
+    found: Found,
     changed: Vec<Reading>,
     unreadable: Vec<String>,
 }
@@ -253,16 +256,21 @@ impl Poll {
 }
 
 impl Reader {
-    /// Reads every namespace. A namespace is read while it is open, so that it cannot die in the
-    /// middle.
+    /// Reads every namespace. If that fails half-way nothing of it is told, so that nothing counts
+    /// as read.
     fn round(&mut self, tell: Tell) -> Result<Round, PollError> {
+        self.try_round(tell).inspect_err(|_| self.last.clear())
+    }
+
+    /// A namespace is read while it is open, so that it cannot die in the middle.
+    fn try_round(&mut self, tell: Tell) -> Result<Round, PollError> {
         let mut round = Round::default();
         let mut result = Ok(());
         namespaces::each(|found| {
             let (inode, id) = (found.inode, found.id);
             match self.read(&found, tell) {
                 Ok(reading) => {
-                    round.found.push((inode, id));
+                    round.found.insert(inode, id);
                     round.changed.extend(reading);
                 }
                 Err(error @ (ScanError::Enter(_) | ScanError::Read(_))) => {
@@ -277,7 +285,7 @@ impl Reader {
             ControlFlow::Continue(())
         })?;
         result?;
-        self.last.retain(|inode, last| round.found.contains(&(*inode, last.id)));
+        self.last.retain(|inode, last| round.found.get(inode) == Some(&last.id));
         Ok(round)
     }
 

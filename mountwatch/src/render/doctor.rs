@@ -33,10 +33,13 @@ impl Diagnosis {
             Ok(status) if status.backend == "notify" => &["hooks"],
             _ => &["hooks", "notify", "poll"],
         };
+        let failed = || self.checks.iter().filter(|check| check.outcome.is_err());
+        let has_first = failed().any(|check| check.is_first);
         let mut cures = Vec::new();
-        for check in self.checks.iter().filter(|check| check.outcome.is_err()) {
+        for check in failed().filter(|check| check.is_first || !has_first) {
             let helps = check.needed_by.iter().any(|backend| wanted.contains(backend));
-            if helps && !self.is_well() && !cures.contains(&check.cure) {
+            let is_new = !check.cure.is_empty() && !cures.contains(&check.cure);
+            if helps && is_new && !self.is_well() {
                 cures.push(check.cure);
             }
         }
@@ -165,7 +168,8 @@ mod tests {
 
     fn check(name: &'static str, outcome: Result<&str, &str>) -> Check {
         let outcome = outcome.map(str::to_owned).map_err(str::to_owned);
-        Check { name, needed_by: &["hooks"], outcome, cure: "boot another kernel" }
+        let cure = if name == "rights" { "run it as root" } else { "boot another kernel" };
+        Check { name, is_first: name == "rights", needed_by: &["hooks"], outcome, cure }
     }
 
     fn notify() -> Diagnosis {
@@ -249,6 +253,14 @@ mod tests {
         let parsed: serde_json::Value = serde_json::from_str(&doctor_json(&diagnosis)).unwrap();
         assert_eq!(parsed.get("error").unwrap(), why);
         assert!(parsed.get("backend").unwrap().is_null());
+    }
+
+    #[test]
+    fn without_rights_nothing_else_is_advised() {
+        let mut diagnosis = notify();
+        assert_eq!(diagnosis.cures(), ["boot another kernel"]);
+        diagnosis.checks.push(check("rights", Err("this process lacks CAP_SYS_ADMIN")));
+        assert_eq!(diagnosis.cures(), ["run it as root"]);
     }
 
     #[test]

@@ -35,8 +35,8 @@ pub enum LoadError {
     Confidentiality,
     /// Privileges, but the kernel is locked down.
     #[error(
-        "the kernel refused {what}, although this process is privileged: it is locked down, or a \
-         security module forbids it; boot it without lockdown, or allow it there"
+        "the kernel refused {what}, although this process is privileged: it is locked down, or made \
+         so that nobody may; `mountwatch doctor` says what would help"
     )]
     LockedDown {
         /// The program, its type and its place, and the error.

@@ -4,12 +4,12 @@
 //! long as its mount ID shows the same super block in the same namespace; then it gets another key,
 //! which is never used again.
 
+use super::Found;
 use super::reading::{Placed, Reading};
 use crate::kernel::notify::dentries::Dentries;
 use crate::model::{
-    Bytes, DentryKey, Device, Event, MountEvent, MountId, MountKey, NamespaceEvent, NamespaceId,
-    NamespaceInode, NamespaceKey, Origin, PeerGroupId, SuperEvent, SuperFlags, SuperKey,
-    UniqueMountId,
+    Bytes, DentryKey, Device, Event, MountEvent, MountId, MountKey, NamespaceEvent, NamespaceInode,
+    NamespaceKey, Origin, PeerGroupId, SuperEvent, SuperFlags, SuperKey, UniqueMountId,
 };
 use crate::wire::mountinfo::Line;
 use hashbrown::{HashMap, HashSet};
@@ -128,13 +128,8 @@ impl Book {
     }
 
     /// Tells the end of each namespace that was not found.
-    pub(super) fn keep(
-        &mut self,
-        found: &[(NamespaceInode, Option<NamespaceId>)],
-        origin: Origin,
-        out: &mut Vec<Event>,
-    ) {
-        let is_there = |told: &Told| found.contains(&(told.event.inode, told.event.id));
+    pub(super) fn keep(&mut self, found: &Found, origin: Origin, out: &mut Vec<Event>) {
+        let is_there = |told: &Told| found.get(&told.event.inode) == Some(&told.event.id);
         let gone = self.namespaces.values().filter(|told| !is_there(told));
         for inode in gone.map(|told| told.event.inode).collect::<Vec<_>>() {
             self.namespace_gone(inode, origin, out);

@@ -32,7 +32,7 @@ impl World {
     fn read(&mut self, readings: &[Reading], tell: Tell) -> Vec<Event> {
         let mark = self.state.begin_scan();
         let mut events = Vec::new();
-        let found: Vec<_> = readings.iter().map(|reading| (reading.inode, reading.id)).collect();
+        let found = readings.iter().map(|reading| (reading.inode, reading.id)).collect();
         self.book.keep(&found, origin(), &mut events);
         if tell == Tell::Everything {
             self.book.tell_names(origin(), &mut events);

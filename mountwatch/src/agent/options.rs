@@ -128,9 +128,13 @@ fn who_sees(tables: &Tables, asked: &Wanted, namespace: NamespaceInode) -> Optio
 
 /// The mount on which a root directory lies.
 pub(super) fn mount_of<'a>(tables: &'a Tables, root: &TaskRoot) -> Option<&'a Arc<Mount>> {
+    let by_id = || tables.mount_by_id(root.mount_id);
     match root.unique_mount_id {
-        Some(id) => tables.mount_by_unique_id(id),
-        None => tables.mount_by_id(root.mount_id),
+        // `poll` cannot ask for the unique ID of a root on which nothing is mounted.
+        Some(id) => tables
+            .mount_by_unique_id(id)
+            .or_else(|| by_id().filter(|mount| mount.unique_id.is_none())),
+        None => by_id(),
     }
 }
 

@@ -325,6 +325,14 @@ impl Reader {
         let mut below_root = None;
         if let Some(namespace) = found.id {
             unique = last.ids.learn(namespace, list, looks);
+            // The root of a namespace (`mnt_namespace.root`) is not listed, but what sits on it is.
+            if let Some(root) = mounts.first().filter(|root| !unique.contains_key(&root.line.id))
+                && let Some(child) = mounts.iter().find(|placed| placed.parent == Some(0))
+                && let Some(child) = unique.get(&child.line.id).copied()
+                && let Some(parent) = ids::parent_of(child, namespace, looks)
+            {
+                unique.insert(root.line.id, parent);
+            }
             below_root = mounts
                 .first()
                 .and_then(|root| unique.get(&root.line.id))

@@ -35,6 +35,7 @@
 
 pub mod agent;
 pub mod cli;
+pub mod fake;
 pub mod kernel;
 pub mod model;
 pub mod query;

@@ -2,13 +2,26 @@
 //!
 //! A mount table has no paths of its own: each process sees the tree from its own root, in its own
 //! namespace. So every question about paths starts from a [`Viewpoint`], and every path in an
-//! answer is one that a process there would use.
+//! answer is one that a process there would use. [`SnapshotView`] joins a snapshot with a viewpoint
+//! and answers what [`MountQueries`] asks.
 
+mod bind;
+mod host;
+mod info;
 mod path;
 mod propagation;
+mod questions;
+#[cfg(test)]
+mod tests;
+mod view;
 mod viewpoint;
 
+pub use bind::{Bind, Binds};
+pub use host::{HostPath, HostWay};
+pub use info::MountInfo;
 pub use path::{Covering, Listed};
+pub use questions::{MountQueries, WhichMount};
+pub use view::{PathError, SnapshotView};
 pub use viewpoint::Viewpoint;
 
 use crate::model::{Coverage, Revision};

@@ -5,13 +5,18 @@ use super::source::StartError;
 use super::writer::{self, Command};
 use super::{Config, Status};
 use crate::kernel::task::{self, TaskError};
-use crate::query::Viewpoint;
+use crate::query::{SnapshotView, Viewpoint};
 use crate::state::{Published, Snapshot, Tables};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, mpsc as std_mpsc};
 use std::thread::JoinHandle;
 use thiserror::Error;
 use tokio::sync::mpsc;
+
+/// Whose root directory is the host's.
+const HOST_TASK: u32 = 1;
+/// How often a process may change its root between two looks.
+const VIEW_TRIES: u32 = 3;
 
 /// The tracker is not there any more.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -125,6 +130,26 @@ impl Tracker {
             };
         };
         snapshot.viewpoint_at(&mount, root.is_mount_root, &root.path).ok_or(unknown)
+    }
+
+    /// What a process or thread sees, as of now: ask it with [`MountQueries`].
+    ///
+    /// [`MountQueries`]: crate::query::MountQueries
+    pub fn view_of_task(&self, pid: u32) -> Result<SnapshotView, ViewError> {
+        let mut tries = 0;
+        loop {
+            let snapshot = self.now()?;
+            match self.viewpoint_of_task(&snapshot, pid) {
+                // It changed its root between the two: the next snapshot has it.
+                Err(ViewError::UnknownRoot { .. }) if tries < VIEW_TRIES => tries += 1,
+                from => {
+                    let from = from?;
+                    let host = self.viewpoint_of_task(&snapshot, HOST_TASK);
+                    let view = SnapshotView::new(snapshot, from).with_task(pid);
+                    return Ok(host.map_or(view.clone(), |host| view.with_host(host)));
+                }
+            }
+        }
     }
 
     fn ask<T>(

@@ -166,7 +166,7 @@ fn program(trial: &Trial) -> Check {
 }
 
 fn notifications() -> Check {
-    let tried = sys::fanotify_mounts().and_then(|queue| {
+    let tried = sys::fanotify_mounts(false).and_then(|queue| {
         let own = fs::File::open("/proc/self/ns/mnt")?;
         sys::fanotify_mark(&queue, own.as_fd())
     });

@@ -17,6 +17,28 @@ pub struct Covering {
     pub covered: usize,
 }
 
+/// Where a path walk ends.
+#[derive(Clone, Debug)]
+pub(super) struct End<'p> {
+    /// On which mount, the one on top.
+    pub(super) mount: Arc<Mount>,
+    /// At which directory or file of it: the last one that the index knows.
+    pub(super) dentry: DentryKey,
+    /// What is left of the path: nothing is mounted there or below.
+    pub(super) rest: &'p [u8],
+}
+
+impl End<'_> {
+    /// The path leads to the dentry itself.
+    fn is_whole(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub(super) fn is_mountpoint(&self) -> bool {
+        self.is_whole() && self.dentry == self.mount.root
+    }
+}
+
 /// A mount with its path.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listed {
@@ -49,29 +71,27 @@ impl Tables {
     }
 
     /// The mount on which an absolute path lies, as a path walk from the viewpoint's root would
-    /// find it. Symbolic links are not followed and `.` and `..` are not interpreted: give a path
-    /// as realpath(3) gives it.
+    /// find it. Symbolic links are not followed and `..` is not interpreted: give a path as
+    /// realpath(3) gives it.
     pub fn covering(&self, path: &[u8], from: Viewpoint) -> Option<Covering> {
-        let (mount, dentry, is_whole) = self.walk(path, from)?;
-        let is_mountpoint = is_whole && dentry == mount.root;
-        let covered = if is_mountpoint { self.stack(&mount, from).len() - 1 } else { 0 };
-        Some(Covering { mount, is_mountpoint, covered })
+        let end = self.walk(path, from)?;
+        let is_mountpoint = end.is_mountpoint();
+        let covered = if is_mountpoint { self.stack(&end.mount, from).len() - 1 } else { 0 };
+        Some(Covering { mount: end.mount, is_mountpoint, covered })
     }
 
     /// Every mount whose mountpoint is the path or lies below it, in the kernel's order. Of mounts
     /// that are stacked at the path all are given, with what is mounted on each.
+    ///
+    /// Takes time for what it gives, and for what pins names below a directory that is no mountpoint.
     pub fn below(&self, path: &[u8], from: Viewpoint) -> Vec<Listed> {
-        let Some((top, dentry, is_whole)) = self.walk(path, from) else { return Vec::new() };
-        if !is_whole {
-            return Vec::new();
-        }
-        let mut pending: Vec<MountKey> = if dentry == top.root {
-            self.stack(&top, from).last().copied().into_iter().collect()
+        let Some(end) = self.walk(path, from) else { return Vec::new() };
+        let mut pending: Vec<MountKey> = if end.is_mountpoint() {
+            self.stack(&end.mount, from).last().copied().into_iter().collect()
+        } else if end.is_whole() {
+            self.children_below(end.mount.key, end.dentry)
         } else {
-            self.children(top.key)
-                .filter(|child| self.is_below(child.mountpoint, dentry))
-                .map(|child| child.key)
-                .collect()
+            return Vec::new();
         };
         let mut paths = Paths { tables: self, from, known: HashMap::new() };
         let mut found = Vec::new();
@@ -102,21 +122,48 @@ impl Tables {
         Some(path)
     }
 
-    fn walk(&self, path: &[u8], from: Viewpoint) -> Option<(Arc<Mount>, DentryKey, bool)> {
+    /// Where a path walk from the viewpoint's root ends.
+    pub(super) fn walk<'p>(&self, path: &'p [u8], from: Viewpoint) -> Option<End<'p>> {
         let mut mount = self.mount(from.mount)?;
         let mut dentry = from.dentry;
-        for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
-            let Some(next) = self.dentry(dentry).and_then(|dentry| dentry.children.get(name))
-            else {
-                return Some((Arc::clone(mount), dentry, false));
+        let mut rest = path;
+        loop {
+            let (name, after) = first_name(rest);
+            if name.is_empty() {
+                return Some(End { mount: Arc::clone(mount), dentry, rest: b"" });
+            }
+            if name == b"." {
+                rest = after;
+                continue;
+            }
+            let Some(next) = self.dentry(dentry).and_then(|known| known.children.get(name)) else {
+                return Some(End { mount: Arc::clone(mount), dentry, rest });
             };
             dentry = *next;
+            rest = after;
             if let Some(above) = self.mounted_at(mount.key, dentry) {
                 mount = self.top(above.key)?;
                 dentry = mount.root;
             }
         }
-        Some((Arc::clone(mount), dentry, true))
+    }
+
+    /// The mounts that sit on one, at or below a directory of it. Either the names below the
+    /// directory are walked or the mounts that sit there, whatever comes to its end first.
+    fn children_below(&self, mount: MountKey, directory: DentryKey) -> Vec<MountKey> {
+        let mut found = Vec::new();
+        let mut pending = vec![directory];
+        for _ in 0..self.child_count(mount) {
+            let Some(dentry) = pending.pop() else { return found };
+            found.extend(self.all_mounted_at(mount, dentry));
+            if let Some(known) = self.dentry(dentry) {
+                pending.extend(known.children.values());
+            }
+        }
+        self.children(mount)
+            .filter(|child| self.is_below(child.mountpoint, directory))
+            .map(|child| child.key)
+            .collect()
     }
 
     /// This mount and those that it covers at the same path, from the top down.
@@ -167,6 +214,14 @@ impl Tables {
         }
         None
     }
+}
+
+/// The first component of a path, and what follows it.
+fn first_name(path: &[u8]) -> (&[u8], &[u8]) {
+    let start = path.iter().position(|byte| *byte != b'/').unwrap_or(path.len());
+    let path = path.get(start..).unwrap_or_default();
+    let end = path.iter().position(|byte| *byte == b'/').unwrap_or(path.len());
+    path.split_at(end)
 }
 
 fn join(names: &[crate::model::Bytes]) -> Vec<u8> {

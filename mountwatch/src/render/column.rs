@@ -92,7 +92,7 @@ columns! {
     "UNIQ-ID" Right "unique mount ID, never reused (kernel 6.8)" |_, listed| number(listed.mount.unique_id.map(|id| id.0));
     "MAJ:MIN" Left "device of the file system" |_, listed| Cell::Text(listed.mount.device.to_string().into_bytes());
     "FSROOT" Left "the directory of the file system that is shown" |view, listed| root(view.tables, &listed.mount).map_or(Cell::None, Cell::Text);
-    "VFS-OPTIONS" Left "options of the mount" |_, listed| Cell::Text(options::of_mount(&listed.mount).into_bytes());
+    "VFS-OPTIONS" Left "options of the mount" |_, listed| Cell::Text(listed.mount.attributes.to_string().into_bytes());
     "FS-OPTIONS" Left "options of the file system" |view, listed| Cell::Text(fs_options(view, &listed.mount));
     "PROPAGATION" Left "propagation type" |_, listed| Cell::Text(options::propagation(&listed.mount).into_bytes());
     "OPT-FIELDS" Left "optional fields of mountinfo(5)" opt_fields;
@@ -124,7 +124,7 @@ fn fs_type(view: View<'_>, listed: &Listed) -> Cell {
 }
 
 fn all_options(view: View<'_>, listed: &Listed) -> Cell {
-    let of_mount = options::of_mount(&listed.mount);
+    let of_mount = listed.mount.attributes.to_string();
     Cell::Text(options::merged(of_mount.as_bytes(), &fs_options(view, &listed.mount)))
 }
 

@@ -1,6 +1,6 @@
 //! What an event line says, before it is text or JSON.
 
-use super::{Secrets, View, column, options};
+use super::{Secrets, View, column};
 use crate::model::{
     Change, Coverage, DentryKey, Mount, MountKey, NamespaceInode, NamespaceKey, Revision,
 };
@@ -156,7 +156,7 @@ impl Facts {
             root: column::root(tables, mount),
             fs_type: super_block.map(|known| known.fs_type.to_vec()),
             source: scene.secrets.source(&mount.source),
-            options: options::of_mount(mount),
+            options: mount.attributes.to_string(),
             fs_options: super_block
                 .is_some_and(|known| known.options.is_some())
                 .then(|| column::fs_options(view, mount)),

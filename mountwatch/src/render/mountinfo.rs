@@ -44,7 +44,7 @@ fn push_line(
     out.push(b' ');
     out.extend_from_slice(&escape_path(&listed.path));
     out.push(b' ');
-    out.extend_from_slice(options::of_mount(mount).as_bytes());
+    out.extend_from_slice(mount.attributes.to_string().as_bytes());
     out.extend_from_slice(options::optional_fields(tables, mount, from).as_bytes());
     out.extend_from_slice(b" - ");
     if let Some(super_block) = super_block {

@@ -1,37 +1,16 @@
 //! Option texts: flags of mounts and super blocks as words, in the kernel's order.
 
-use crate::model::{Mount, MountAttributes, SuperBlock, SuperFlags};
+use crate::model::{Mount, SuperBlock};
 use crate::query::Viewpoint;
 use crate::render::Secrets;
 use crate::state::Tables;
-use crate::wire::mountinfo::{MOUNT_WORDS, SUPER_WORDS};
 use std::fmt::Write;
-
-/// Field 6 of mountinfo(5): `rw` or `ro` and the attributes of the mount.
-pub(super) fn of_mount(mount: &Mount) -> String {
-    let is_readonly = mount.attributes.contains(MountAttributes::READONLY);
-    let mut text = String::from(if is_readonly { "ro" } else { "rw" });
-    for (flag, word) in MOUNT_WORDS {
-        if mount.attributes.contains(*flag) {
-            text.push(',');
-            text.push_str(word);
-        }
-    }
-    text
-}
 
 /// Field 11 of mountinfo(5): `rw` or `ro`, flags and options of the super block, with the escapes
 /// of the kernel. Options that are not known are left out.
 pub(super) fn of_super(super_block: Option<&SuperBlock>, secrets: Secrets) -> Vec<u8> {
     let Some(super_block) = super_block else { return b"rw".to_vec() };
-    let is_readonly = super_block.flags.contains(SuperFlags::RDONLY);
-    let mut text = Vec::from(if is_readonly { &b"ro"[..] } else { b"rw" });
-    for (flag, word) in SUPER_WORDS {
-        if super_block.flags.contains(*flag) {
-            text.push(b',');
-            text.extend_from_slice(word.as_bytes());
-        }
-    }
+    let mut text = super_block.flags.to_string().into_bytes();
     if let Some(options) = super_block.options.as_ref().filter(|options| !options.is_empty()) {
         text.push(b',');
         text.extend_from_slice(&secrets.options(options));

@@ -14,7 +14,7 @@ impl State {
         found
     }
 
-    /// S1: every mount is found by its place, its parent, its groups and its namespace.
+    /// S1: every mount is found by its place, its parent, its root, its groups and its namespace.
     fn check_mounts(&self, found: &mut Vec<String>) {
         for mount in self.tables.mounts() {
             let key = mount.key;
@@ -33,6 +33,11 @@ impl State {
             let of_master = |group| self.tables.group_slaves(group).any(|slave| slave.key == key);
             if mount.master.is_some_and(|group| !of_master(group)) {
                 found.push(format!("S1: mount {key} is not among its master's slaves"));
+            }
+            if mount.namespace != DETACHED
+                && !self.tables.showing(mount.root, mount.namespace).any(|known| known.key == key)
+            {
+                found.push(format!("S1: mount {key} is not found by its root"));
             }
             if let Some(namespace) = self.tables.namespace(mount.namespace)
                 && !namespace.keys().any(|member| member == key)

@@ -3,8 +3,8 @@
 //! Only this file touches the secondary indexes; the rules call its primitives.
 
 use crate::model::{
-    Bytes, DentryKey, Dialect, Mount, MountId, MountKey, Namespace, NamespaceInode, NamespaceKey,
-    PeerGroupId, SuperBlock, SuperKey, UniqueMountId,
+    Bytes, DETACHED, DentryKey, Dialect, Mount, MountId, MountKey, Namespace, NamespaceInode,
+    NamespaceKey, PeerGroupId, SuperBlock, SuperKey, UniqueMountId,
 };
 use rpds::{HashTrieMapSync, RedBlackTreeSetSync};
 use std::sync::Arc;
@@ -44,6 +44,8 @@ pub struct Tables {
     children: Map<MountKey, Set<MountKey>>,
     members: Map<PeerGroupId, Set<MountKey>>,
     slaves: Map<PeerGroupId, Set<MountKey>>,
+    /// By the directory that is shown; of each namespace the oldest first.
+    by_root: Set<(DentryKey, NamespaceKey, u64, MountKey)>,
     pub(super) dialect: Dialect,
 }
 
@@ -103,6 +105,16 @@ impl Tables {
         self.mounts.get(self.at.get(&(mount, dentry))?.last()?)
     }
 
+    /// The mounts at this place of a mount, the one on top last.
+    pub(crate) fn all_mounted_at(&self, mount: MountKey, dentry: DentryKey) -> &[MountKey] {
+        self.at.get(&(mount, dentry)).map_or(&[], |list| &**list)
+    }
+
+    /// How many mounts sit on this one.
+    pub fn child_count(&self, mount: MountKey) -> usize {
+        self.children.get(&mount).map_or(0, Set::size)
+    }
+
     /// The mounts that sit on this one, in no meaningful order.
     pub fn children(&self, mount: MountKey) -> impl Iterator<Item = &Arc<Mount>> {
         self.children
@@ -110,6 +122,26 @@ impl Tables {
             .into_iter()
             .flat_map(|set| set.iter())
             .filter_map(|key| self.mounts.get(key))
+    }
+
+    /// The mounts of a namespace that show this directory (or file) of a file system, in the
+    /// kernel's order: since 6.8 the oldest first.
+    pub fn showing(
+        &self,
+        root: DentryKey,
+        namespace: NamespaceKey,
+    ) -> impl Iterator<Item = &Arc<Mount>> {
+        let range =
+            (root, namespace, 0, MountKey(0))..=(root, namespace, u64::MAX, MountKey(u64::MAX));
+        self.by_root.range(range).filter_map(|(.., key)| self.mounts.get(key))
+    }
+
+    /// The mounts of every namespace that show this directory (or file), those of a namespace
+    /// together.
+    pub fn showing_anywhere(&self, root: DentryKey) -> impl Iterator<Item = &Arc<Mount>> {
+        let last = (root, NamespaceKey(u64::MAX), u64::MAX, MountKey(u64::MAX));
+        let range = (root, NamespaceKey(0), 0, MountKey(0))..=last;
+        self.by_root.range(range).filter_map(|(.., key)| self.mounts.get(key))
     }
 
     /// The members of a peer group.
@@ -165,6 +197,11 @@ impl Tables {
         (mount.unique_id.map_or(u64::from(mount.id.0), |id| id.0), mount.key)
     }
 
+    fn shown(mount: &Mount) -> (DentryKey, NamespaceKey, u64, MountKey) {
+        let (age, key) = Self::order(mount);
+        (mount.root, mount.namespace, age, key)
+    }
+
     /// Puts a mount in, or replaces it. Gives what was there before.
     pub(super) fn put_mount(&mut self, mount: Mount) -> Option<Arc<Mount>> {
         let before = self.take_mount(mount.key);
@@ -183,6 +220,9 @@ impl Tables {
         }
         if let Some(group) = mount.master {
             insert(&mut self.slaves, group, key);
+        }
+        if mount.namespace != DETACHED {
+            self.by_root.insert_mut(Self::shown(&mount));
         }
         if let Some(namespace) = self.namespaces.get(&mount.namespace) {
             let mut namespace = Namespace::clone(namespace);
@@ -216,6 +256,7 @@ impl Tables {
         if let Some(group) = mount.master {
             remove(&mut self.slaves, group, key);
         }
+        self.by_root.remove_mut(&Self::shown(&mount));
         if let Some(namespace) = self.namespaces.get(&mount.namespace) {
             let mut namespace = Namespace::clone(namespace);
             namespace.mounts.remove_mut(&Self::order(&mount));

@@ -1,0 +1,151 @@
+//! What a bind mount is.
+//!
+//! The kernel keeps no such fact: `mount --bind` makes a mount like any other, of a directory that
+//! is mounted already. So it is told from what a mount shows, and from what else shows the same in
+//! its namespace. A mount is a **bind mount** if
+//!
+//! 1. its file system is one of kernel objects (nsfs, pidfs), which are mounted in no other way; or
+//! 2. it shows a part of its file system: its root is not the root of the super block. File systems
+//!    of which a part can be mounted without a bind (btrfs, NFS, CIFS, Ceph, cgroup) are judged by
+//!    rule 3; or
+//! 3. an older mount of its namespace, elsewhere and with the same source, shows the same directory
+//!    already (or, in those file systems, a directory above it).
+//!
+//! All others are **real**: the first mount of a file system in its namespace, one on top of
+//! another, and each copy of a real mount that the kernel made, as it copied a namespace or
+//! propagated the mount to peers. Such a copy has the mountpoint of its original.
+//!
+//! "Older" is judged by what has been there for longest in any namespace, since a copy of a namespace
+//! has its mounts in the order of the tree, not of their making: a mount at the place where the oldest
+//! of all is, is real. Before 6.8 mounts have no number that says which is older; the reused
+//! ID is taken for it, which may err.
+//!
+//! What cannot be told: a second mount(8) of the same device, or of the same instance of proc, sysfs
+//! or cgroup2, gives what a bind mount of the first would be, and counts as one while the first is
+//! in the same namespace. A subvolume of btrfs that lies inside another mounted one counts as bound
+//! from there. A bind mount of a whole file system counts as real when what it was bound from is
+//! gone.
+//!
+//! Compare: mountpoint(1), systemd and moby/sys `Mounted` say yes for each mount, bind or not
+//! ([`Binds::Count`]); `IsLikelyNotMountPoint` of Kubernetes compares device numbers and misses those
+//! bind mounts alone whose file system is that of the directory above; findmnt(8) shows
+//! rule 2 as a root in brackets.
+
+use crate::model::{DentryKey, Mount};
+use crate::state::Tables;
+
+/// Why a mount counts as a bind mount: the rules of this module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bind {
+    /// Rule 1: an object of the kernel.
+    Object,
+    /// Rule 2: a part of its file system.
+    Part,
+    /// Rule 3: what an older mount of the same namespace shows.
+    Again,
+}
+
+impl Bind {
+    /// The word for it in every output: `object`, `part` or `again`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Object => "object",
+            Self::Part => "part",
+            Self::Again => "again",
+        }
+    }
+}
+
+/// Whether bind mounts count as mount points.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Binds {
+    /// Yes, as in mountpoint(1).
+    #[default]
+    Count,
+    /// No: real mounts alone.
+    Exclude,
+}
+
+/// File systems of kernel objects.
+const OBJECTS: [&[u8]; 2] = [b"nsfs", b"pidfs"];
+
+/// File systems of which a part can be mounted without a bind.
+const PARTLY_MOUNTED: [&[u8]; 10] = [
+    b"btrfs",
+    b"bcachefs",
+    b"nfs",
+    b"nfs4",
+    b"cifs",
+    b"smb3",
+    b"ceph",
+    b"afs",
+    b"cgroup",
+    b"cgroup2",
+];
+
+impl Tables {
+    /// Why a mount counts as a bind mount; `None` for a real one.
+    ///
+    /// Takes time for the mounts that show the same directory, not for all that there are.
+    pub fn bind(&self, mount: &Mount) -> Option<Bind> {
+        let fs_type = self.super_block(mount.super_block).map(|known| &known.fs_type[..]);
+        let is_one_of = |names: &[&[u8]]| fs_type.is_some_and(|name| names.contains(&name));
+        if is_one_of(&OBJECTS) {
+            return Some(Bind::Object);
+        }
+        let is_partly_mounted = is_one_of(&PARTLY_MOUNTED);
+        if !is_partly_mounted && self.dentry_above(mount.root).is_some() {
+            return Some(Bind::Part);
+        }
+        let is_again =
+            self.is_shown_before(mount) || (is_partly_mounted && self.is_shown_from_above(mount));
+        is_again.then_some(Bind::Again)
+    }
+
+    /// Rule 3 for the same directory.
+    fn is_shown_before(&self, mount: &Mount) -> bool {
+        let is_rival = |other: &Mount| other.source == mount.source;
+        let is_here = |other: &Mount| other.mountpoint == mount.mountpoint;
+        let here = || {
+            let all = self.showing(mount.root, mount.namespace);
+            all.filter(|other| is_rival(other))
+        };
+        // The namespace's own order first, which is in the index: mostly it is alone.
+        let Some(first) = here().next() else { return false };
+        if here().all(|other| is_here(other)) {
+            return false;
+        }
+        let oldest = self
+            .showing_anywhere(mount.root)
+            .filter(|other| is_rival(other))
+            .min_by_key(|other| Self::order(other));
+        match oldest {
+            Some(oldest) if here().any(|other| other.mountpoint == oldest.mountpoint) => {
+                !is_here(oldest)
+            }
+            _ => !is_here(first),
+        }
+    }
+
+    /// Rule 3 for a directory above.
+    fn is_shown_from_above(&self, mount: &Mount) -> bool {
+        let mut at = mount.root;
+        for _ in 0..=self.dentry_count() {
+            let Some(above) = self.dentry_above(at) else { return false };
+            let is_older = |other: &Mount| {
+                other.source == mount.source && Self::order(other) < Self::order(mount)
+            };
+            if self.showing(above, mount.namespace).any(|other| is_older(other)) {
+                return true;
+            }
+            at = above;
+        }
+        false
+    }
+
+    /// The dentry above this one in its file system; `None` for a root.
+    fn dentry_above(&self, dentry: DentryKey) -> Option<DentryKey> {
+        let known = self.dentry(dentry)?;
+        (known.is_known && known.parent != dentry).then_some(known.parent)
+    }
+}

@@ -4,6 +4,7 @@
 //! An error's text follows the word "cannot": its context is what was to be done.
 
 mod doctor;
+mod hint;
 mod list;
 mod output;
 mod path;
@@ -11,6 +12,10 @@ mod start;
 mod status;
 mod verify;
 mod watch;
+mod whose;
+
+pub use list::ListArgs;
+pub use whose::WhoseArgs;
 
 use crate::agent::BackendChoice;
 use crate::render::Secrets;
@@ -116,51 +121,6 @@ pub enum Command {
     Doctor(JsonArgs),
 }
 
-/// Arguments of `list`.
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
-#[derive(Debug, Args)]
-#[command(after_help = columns_help())]
-pub struct ListArgs {
-    /// Only what is mounted at this path.
-    ///
-    /// Without --task and --ns it is a path of this process and symbolic links are followed;
-    /// otherwise it is an absolute path of the task or namespace, taken as it stands.
-    pub path: Option<PathBuf>,
-    /// What this process or thread sees, from its root directory.
-    #[arg(short = 'N', long, value_name = "TID")]
-    pub task: Option<u32>,
-    /// What a process sees that enters this mount namespace: the inode of /proc/PID/ns/mnt.
-    #[arg(long, value_name = "INODE", conflicts_with = "task")]
-    pub ns: Option<u32>,
-    /// Every mount namespace, each from its own root.
-    #[arg(short = 'A', long, conflicts_with_all = ["task", "ns"])]
-    pub all_namespaces: bool,
-    /// Also what is mounted below the path.
-    #[arg(short = 'R', long, requires = "path")]
-    pub submounts: bool,
-    /// Only these file system types, separated by commas; `no` in front means all others.
-    #[arg(short = 't', long, value_name = "TYPES")]
-    pub types: Option<String>,
-    /// JSON in the shape of `findmnt -J`; all columns, unless -o is given.
-    #[arg(short = 'J', long)]
-    pub json: bool,
-    /// Columns, separated by commas; after `+` in addition to the default ones.
-    #[arg(short = 'o', long, value_name = "COLUMNS")]
-    pub output: Option<String>,
-    /// As a tree. This is the default, except with a path and without --submounts.
-    #[arg(long, overrides_with = "list")]
-    pub tree: bool,
-    /// As a list.
-    #[arg(short = 'l', long)]
-    pub list: bool,
-    /// Draw the tree with ASCII characters.
-    #[arg(short = 'a', long)]
-    pub ascii: bool,
-    /// The kernel's own text, line for line what /proc/TID/mountinfo says.
-    #[arg(long, conflicts_with_all = ["all_namespaces", "json", "output", "tree", "list"])]
-    pub mountinfo: bool,
-}
-
 /// Arguments of `watch`.
 #[derive(Debug, Args)]
 pub struct WatchArgs {
@@ -214,15 +174,6 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn columns_help() -> String {
-    let width = crate::render::COLUMNS.iter().map(|column| column.name.len()).max().unwrap_or(0);
-    let lines = crate::render::COLUMNS
-        .iter()
-        .map(|column| format!("  {:<width$}  {}", column.name, column.help));
-    let lines: Vec<_> = lines.collect();
-    format!("Columns:\n{}\n\nExit status: 0 something found, 1 nothing.", lines.join("\n"))
-}
-
 fn ring_bytes(text: &str) -> Result<u32, String> {
     let least = limits::RING_BYTES_MIN;
     match text.parse::<u32>() {
@@ -269,7 +220,9 @@ mod tests {
         for line in [
             "",
             "list -N 1 --ns 2",
-            "list -R",
+            "list -T /a /b",
+            "list -r -J",
+            "list --real --pseudo",
             "list --mountinfo -J",
             "watch -n 0",
             "watch --timeout -1",

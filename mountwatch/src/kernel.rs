@@ -3,6 +3,7 @@
 pub mod canary;
 pub mod cost;
 pub mod examine;
+pub mod holders;
 pub mod hooks;
 pub mod host;
 pub mod load;

@@ -19,6 +19,7 @@ mod cost;
 mod coverage;
 mod dialect;
 mod event;
+mod holder;
 mod id;
 mod mount;
 mod namespace;
@@ -32,6 +33,7 @@ pub use event::{
     CommitEvent, DentryEvent, Event, GlimpsedEvent, GroupDeadEvent, MountEvent, NamespaceEvent,
     Origin, SuperEvent,
 };
+pub use holder::{Holder, Holders};
 pub use id::{
     DentryKey, Device, MountId, MountKey, NamespaceId, NamespaceInode, NamespaceKey, PeerGroupId,
     Revision, SuperKey, UniqueMountId,

@@ -230,6 +230,13 @@ fn is_namespace(path: &Path, inode: NamespaceInode) -> bool {
 fn each_task(
     mut visit: impl FnMut(NamespaceInode, u32) -> ControlFlow<()>,
 ) -> Result<(), NamespacesError> {
+    each_thread(|inode, _, tid| visit(inode, tid))
+}
+
+/// The same, with the process of each.
+pub(super) fn each_thread(
+    mut visit: impl FnMut(NamespaceInode, u32, u32) -> ControlFlow<()>,
+) -> Result<(), NamespacesError> {
     for pid in numbers(Path::new("/proc")).map_err(NamespacesError::Proc)? {
         let tasks = format!("/proc/{pid}/task");
         // A directory has two links more than it has directories.
@@ -238,7 +245,7 @@ fn each_task(
             if is_single { vec![pid] } else { numbers(Path::new(&tasks)).unwrap_or_default() };
         for tid in threads {
             if let Some(inode) = inode_of_link(Path::new(&format!("{tasks}/{tid}/ns/mnt")))
-                && visit(inode, tid).is_break()
+                && visit(inode, pid, tid).is_break()
             {
                 return Ok(());
             }
@@ -248,7 +255,7 @@ fn each_task(
 }
 
 /// The entries of a directory that are numbers.
-fn numbers(directory: &Path) -> io::Result<Vec<u32>> {
+pub(super) fn numbers(directory: &Path) -> io::Result<Vec<u32>> {
     Ok(fs::read_dir(directory)?
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -256,7 +263,7 @@ fn numbers(directory: &Path) -> io::Result<Vec<u32>> {
 }
 
 /// The inode in a link to `mnt:[N]`.
-fn inode_of_link(link: &Path) -> Option<NamespaceInode> {
+pub(super) fn inode_of_link(link: &Path) -> Option<NamespaceInode> {
     inode_of_name(fs::read_link(link).ok()?.as_os_str().as_bytes())
 }
 

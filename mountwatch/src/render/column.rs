@@ -1,8 +1,8 @@
 //! Columns: one table gives their names, help texts, cells and JSON keys.
 
 use super::{Secrets, options};
-use crate::model::Mount;
-use crate::query::{Listed, Viewpoint};
+use crate::model::{Holder, Holders, Mount, Namespace};
+use crate::query::{Bind, Listed, Viewpoint};
 use crate::state::Tables;
 use crate::wire::mountinfo::unescape;
 
@@ -15,6 +15,31 @@ pub struct View<'a> {
     pub from: Viewpoint,
     /// Whether secrets are shown.
     pub secrets: Secrets,
+    /// The task whose view it is, if it is one's.
+    pub tid: Option<u32>,
+    /// Who holds the namespaces, if that was looked for.
+    pub holders: Option<&'a Holders>,
+    /// Sources come without the root in brackets.
+    pub bare_sources: bool,
+}
+
+impl<'a> View<'a> {
+    /// Nobody's view in particular.
+    pub fn new(tables: &'a Tables, from: Viewpoint, secrets: Secrets) -> Self {
+        Self { tables, from, secrets, tid: None, holders: None, bare_sources: false }
+    }
+
+    /// The view of this task.
+    #[must_use]
+    pub fn with_tid(self, tid: u32) -> Self {
+        Self { tid: Some(tid), ..self }
+    }
+
+    /// With what is known of holders.
+    #[must_use]
+    pub fn with_holders(self, holders: &'a Holders) -> Self {
+        Self { holders: Some(holders), ..self }
+    }
 }
 
 /// The value of a column for one mount.
@@ -62,10 +87,18 @@ impl Column {
         }
     }
 
+    /// Whether it needs [`View::holders`].
+    pub fn needs_holders(&self) -> bool {
+        HOLDER_COLUMNS.contains(&self.name)
+    }
+
     pub(super) fn key(&self) -> String {
         self.name.to_ascii_lowercase()
     }
 }
+
+/// The columns about whoever holds the namespace.
+const HOLDER_COLUMNS: &[&str] = &["CONTAINER", "PID", "COMM"];
 
 /// The columns that are shown if none are asked for.
 pub const COLUMNS_DEFAULT: &[&str] = &["TARGET", "SOURCE", "FSTYPE", "OPTIONS"];
@@ -102,15 +135,29 @@ columns! {
     "MASTER" Right "peer group from which a slave receives" |_, listed| number(listed.mount.master.map(|group| group.0.into()));
     "PROPAGATE-FROM" Right "nearest peer group above a slave that is visible from here" |view, listed| number(view.tables.propagate_from(&listed.mount, view.from).map(|group| group.0.into()));
     "COVERED" Left "whether another mount hides it" covered;
+    "BIND" Left "why it is a bind mount: object, part or again; nothing for a real one" |view, listed| text(view.tables.bind(&listed.mount).map(Bind::word));
+    "TID" Right "the task whose view is shown" |view, _| number(view.tid.map(u64::from));
+    "CONTAINER" Left "container of the namespace's lowest process, from its cgroup" |view, listed| holder(view, listed).and_then(|known| known.container.as_deref()).map_or(Cell::None, |id| text(Some(id)));
+    "PID" Right "the lowest process in the mount namespace" |view, listed| number(holder(view, listed).and_then(|known| known.pid).map(u64::from));
+    "COMM" Left "that process's command" |view, listed| holder(view, listed).map_or(Cell::None, |known| Cell::Text(known.comm.to_vec()));
 }
 
 fn number(value: Option<u64>) -> Cell {
     value.map_or(Cell::None, Cell::Number)
 }
 
+fn text(value: Option<&str>) -> Cell {
+    value.map_or(Cell::None, |value| Cell::Text(value.into()))
+}
+
+fn holder<'a>(view: View<'a>, listed: &Listed) -> Option<&'a Holder> {
+    view.holders?.get(&namespace(view, listed)?.inode)
+}
+
 fn source(view: View<'_>, listed: &Listed) -> Cell {
     let mut text = view.secrets.source(&listed.mount.source);
-    if let Some(root) = root(view.tables, &listed.mount).filter(|root| root != b"/") {
+    let root = root(view.tables, &listed.mount).filter(|root| root != b"/");
+    if let Some(root) = root.filter(|_| !view.bare_sources) {
         text.push(b'[');
         text.extend_from_slice(&root);
         text.push(b']');
@@ -146,7 +193,7 @@ fn opt_fields(view: View<'_>, listed: &Listed) -> Cell {
     Cell::Text(fields.trim_start().into())
 }
 
-fn namespace<'a>(view: View<'a>, listed: &Listed) -> Option<&'a crate::model::Namespace> {
+fn namespace<'a>(view: View<'a>, listed: &Listed) -> Option<&'a Namespace> {
     view.tables.namespace(listed.mount.namespace).map(|known| &**known)
 }
 

@@ -135,11 +135,8 @@ impl Facts {
         let namespace = tables.namespace(mount.namespace);
         let super_block = tables.super_block(mount.super_block);
         let parent = tables.mount(mount.parent);
-        let view = View {
-            tables,
-            from: Viewpoint { namespace: mount.namespace, mount: mount.key, dentry: mount.root },
-            secrets: scene.secrets,
-        };
+        let from = Viewpoint { namespace: mount.namespace, mount: mount.key, dentry: mount.root };
+        let view = View::new(tables, from, scene.secrets);
         Self {
             ns: namespace.map(|known| known.inode),
             ns_id: namespace.and_then(|known| known.id).map(|id| id.0),

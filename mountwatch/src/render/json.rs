@@ -1,6 +1,6 @@
 //! JSON values whose keys keep their order.
 
-use super::text;
+use super::{Cell, text};
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 use std::borrow::Cow;
@@ -37,6 +37,16 @@ impl Object {
         self.put(key, text.into_owned());
         if let Some((key, hex)) = hex {
             self.put(key, hex);
+        }
+    }
+
+    /// The value of a column.
+    pub(super) fn put_cell(&mut self, key: String, cell: Cell) {
+        match cell {
+            Cell::None => self.put(key, Json::Null),
+            Cell::Text(bytes) => self.put_bytes(key, Some(&bytes)),
+            Cell::Number(number) => self.put(key, number),
+            Cell::Flag(flag) => self.put(key, flag),
         }
     }
 

@@ -1,16 +1,17 @@
 //! Lists of mounts in the shape of `findmnt -J`.
 
-use super::json::{Json, Object};
-use super::{Cell, Column, View, tree};
+use super::json::Object;
+use super::{Column, Shape, View, tree};
 use crate::model::{Coverage, Revision};
 use crate::query::Listed;
 
 /// `{"revision":…,"coverage":…,"filesystems":[{…,"children":[…]}]}`: the mounts of each view, one
-/// line a mount; with `children` if `is_tree`. The keys are the columns' names in lower case.
+/// line a mount; with `children` if it is a tree and has the column TARGET, as findmnt(8) has it. The
+/// keys are the columns' names in lower case.
 pub fn list_json(
     parts: &[(View<'_>, Vec<Listed>)],
     columns: &[&'static Column],
-    is_tree: bool,
+    shape: Shape,
     revision: Revision,
     coverage: &Coverage,
 ) -> String {
@@ -21,8 +22,10 @@ pub fn list_json(
     out.truncate(out.len().saturating_sub(1));
     out.push_str(",\"filesystems\":[");
     let mut is_first = true;
+    let has_targets = columns.iter().any(|column| column.name == "TARGET");
+    let shape = if has_targets { shape } else { without_levels(shape) };
     for (view, mounts) in parts {
-        let rows = if is_tree { tree::rows(mounts) } else { flat(mounts.len()) };
+        let rows = tree::rows_of(mounts, shape);
         // Written level by level, not by recursion: a tree of mounts can be 100,000 levels deep.
         let mut rows = rows.iter().peekable();
         while let Some(row) = rows.next() {
@@ -49,35 +52,32 @@ pub fn list_json(
     out
 }
 
-fn flat(count: usize) -> Vec<tree::Row> {
-    (0..count).map(|index| tree::Row { index, level: 0, is_last: false }).collect()
+fn without_levels(shape: Shape) -> Shape {
+    match shape {
+        Shape::Tree(_) => Shape::TreeOrder,
+        other => other,
+    }
 }
 
 fn object(view: View<'_>, listed: &Listed, columns: &[&'static Column]) -> Object {
     let mut object = Object::default();
     for column in columns {
-        let key = column.key();
-        match column.cell(view, listed) {
-            Cell::None => object.put(key, Json::Null),
-            Cell::Text(bytes) => object.put_bytes(key, Some(&bytes)),
-            Cell::Number(number) => object.put(key, number),
-            Cell::Flag(flag) => object.put(key, flag),
-        }
+        object.put_cell(column.key(), column.cell(view, listed));
     }
     object
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{COLUMNS, Secrets, sample};
+    use super::super::{COLUMNS, Secrets, Symbols, sample};
     use super::*;
 
-    fn check(is_tree: bool, columns: &[&'static Column]) -> String {
+    fn check(shape: Shape, columns: &[&'static Column]) -> String {
         let state = sample::state();
         let tables = state.tables();
-        let view = View { tables, from: sample::view(tables), secrets: Secrets::Hidden };
+        let view = View::new(tables, sample::view(tables), Secrets::Hidden);
         let parts = [(view, tables.list(view.from))];
-        let text = list_json(&parts, columns, is_tree, Revision(7), &Coverage::Complete);
+        let text = list_json(&parts, columns, shape, Revision(7), &Coverage::Complete);
         let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(parsed.get("revision").unwrap(), 7);
         text
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_tree_has_findmnts_shape() {
-        insta::assert_snapshot!(check(true, &["TARGET", "ID"].map(|name| Column::find(name).unwrap())), @r#"
+        insta::assert_snapshot!(check(Shape::Tree(Symbols::Utf8), &["TARGET", "ID"].map(|name| Column::find(name).unwrap())), @r#"
         {"revision":7,"coverage":"complete","filesystems":[
           {"target":"/","id":21,"children":[
             {"target":"/a b\n\\","id":22},
@@ -101,9 +101,7 @@ mod tests {
     #[test]
     fn every_column_is_a_key() {
         let columns: Vec<_> = COLUMNS.iter().collect();
-        let text = check(false, &columns);
-        insta::assert_snapshot!(text.lines().nth(2).unwrap().trim(), @r#"
-          {"target":"/a b\n\\","source":"so#ur ce","fstype":"tmpfs","options":"rw,nosuid,relatime,sync,lazytime,size=4k","id":22,"parent":21,"uniq-id":2147483650,"maj:min":"0:2","fsroot":"/","vfs-options":"rw,nosuid,relatime","fs-options":"rw,sync,lazytime,size=4k","propagation":"shared","opt-fields":"shared:1","ns":4026531841,"ns-id":11,"peer-group":1,"master":null,"propagate-from":null,"covered":false},
-        "#);
+        let text = check(Shape::Flat, &columns);
+        insta::assert_snapshot!(text.lines().nth(2).unwrap().trim(), @r#"{"target":"/a b\n\\","source":"so#ur ce","fstype":"tmpfs","options":"rw,nosuid,relatime,sync,lazytime,size=4k","id":22,"parent":21,"uniq-id":2147483650,"maj:min":"0:2","fsroot":"/","vfs-options":"rw,nosuid,relatime","fs-options":"rw,sync,lazytime,size=4k","propagation":"shared","opt-fields":"shared:1","ns":4026531841,"ns-id":11,"peer-group":1,"master":null,"propagate-from":null,"covered":false,"bind":null,"tid":null,"container":null,"pid":null,"comm":null},"#);
     }
 }

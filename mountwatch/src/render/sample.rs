@@ -1,9 +1,9 @@
 //! A small index for the tests of this room.
 
 use crate::model::{
-    Bytes, DentryEvent, DentryKey, Device, Event, MountAttributes, MountEvent, MountId, MountKey,
-    NamespaceEvent, NamespaceId, NamespaceInode, NamespaceKey, Origin, PeerGroupId, SuperEvent,
-    SuperFlags, SuperKey, UniqueMountId,
+    Bytes, DentryEvent, DentryKey, Device, Event, Holder, Holders, MountAttributes, MountEvent,
+    MountId, MountKey, NamespaceEvent, NamespaceId, NamespaceInode, NamespaceKey, Origin,
+    PeerGroupId, SuperEvent, SuperFlags, SuperKey, UniqueMountId,
 };
 use crate::query::Viewpoint;
 use crate::state::{State, Tables};
@@ -75,6 +75,18 @@ pub(super) fn state() -> State {
     state.end_scan_of_all(mark, &[NamespaceInode(4_026_531_841)]);
     state.publish();
     state
+}
+
+/// Who is in it.
+pub(super) fn holders() -> Holders {
+    let holder = Holder {
+        processes: 3,
+        pid: Some(42),
+        comm: Bytes::from(&b"ini t"[..]),
+        container: Some("c0ffee".repeat(10) + "c0ff"),
+        descriptor_of: None,
+    };
+    Holders::from([(NamespaceInode(4_026_531_841), holder)])
 }
 
 /// What a process at the root of the namespace sees.

@@ -1,99 +1,69 @@
 //! Tables as findmnt(8) prints them.
 
-use super::column::Side;
-use super::{Cell, Column, Symbols, View, text, tree};
+use super::grid::{Grid, Layout};
+use super::{Column, Form, Shape, View, tree};
 use crate::query::Listed;
-use std::fmt::Write;
 
-/// The mounts of each view as one table with a line of names on top; as a tree in the column
-/// TARGET if `tree` says with which characters.
+/// The mounts of each view as one table. A tree is drawn in the first column TARGET, and in no other
+/// form than [`Form::Aligned`].
 pub fn table(
     parts: &[(View<'_>, Vec<Listed>)],
     columns: &[&'static Column],
-    tree: Option<Symbols>,
+    shape: Shape,
+    layout: Layout,
 ) -> String {
-    let mut lines = vec![columns.iter().map(|column| column.name.to_owned()).collect::<Vec<_>>()];
+    let mut grid = Grid::new(layout, columns.iter().map(|column| (column.name, column.side)));
     for (view, mounts) in parts {
-        push_lines(&mut lines, *view, mounts, columns, tree);
+        push(&mut grid, *view, mounts, columns, shape, layout);
     }
-    join(&lines, columns)
+    grid.text()
 }
 
-fn push_lines(
-    lines: &mut Vec<Vec<String>>,
+fn push(
+    grid: &mut Grid,
     view: View<'_>,
     mounts: &[Listed],
     columns: &[&'static Column],
-    tree: Option<Symbols>,
+    shape: Shape,
+    layout: Layout,
 ) {
-    let (order, prefixes) = match tree {
-        Some(symbols) => {
-            let rows = tree::rows(mounts);
-            let prefixes = tree::prefixes(&rows, symbols);
-            (rows.iter().map(|row| row.index).collect::<Vec<_>>(), prefixes)
-        }
-        None => ((0..mounts.len()).collect(), vec![String::new(); mounts.len()]),
+    let rows = tree::rows_of(mounts, shape);
+    let prefixes = match shape {
+        Shape::Tree(symbols) if layout.form == Form::Aligned => tree::prefixes(&rows, symbols),
+        _ => vec![String::new(); rows.len()],
     };
-    for (index, prefix) in order.into_iter().zip(prefixes) {
-        let Some(listed) = mounts.get(index) else { continue };
-        let cells = columns.iter().map(|column| {
-            let cell = cell_text(&column.cell(view, listed));
-            if column.name == "TARGET" { format!("{prefix}{cell}") } else { cell }
-        });
-        lines.push(cells.collect());
+    // Only the first column TARGET is drawn as a tree.
+    let drawn = columns.iter().position(|column| column.name == "TARGET");
+    for (row, prefix) in rows.iter().zip(prefixes) {
+        let Some(listed) = mounts.get(row.index) else { continue };
+        grid.push(columns.iter().enumerate().map(|(place, column)| {
+            let prefix = if drawn == Some(place) { prefix.clone() } else { String::new() };
+            (prefix, column.cell(view, listed))
+        }));
     }
-}
-
-fn cell_text(cell: &Cell) -> String {
-    match cell {
-        Cell::None => String::new(),
-        Cell::Text(bytes) => text::visible(bytes),
-        Cell::Number(number) => number.to_string(),
-        Cell::Flag(flag) => String::from(if *flag { "yes" } else { "no" }),
-    }
-}
-
-/// Cells in columns of the same width, a blank between them, nothing after the last.
-fn join(lines: &[Vec<String>], columns: &[&'static Column]) -> String {
-    let widths: Vec<usize> = (0..columns.len())
-        .map(|place| {
-            let cells = lines.iter().filter_map(|line| line.get(place));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        })
-        .collect();
-    let mut out = String::new();
-    for line in lines {
-        let start = out.len();
-        for ((cell, column), width) in line.iter().zip(columns).zip(&widths) {
-            // Writing to a `String` cannot fail.
-            let _ = if column.side == Side::Right {
-                write!(out, "{cell:>width$} ")
-            } else {
-                write!(out, "{cell:<width$} ")
-            };
-        }
-        out.truncate(start + out.get(start..).map_or(0, |line| line.trim_end_matches(' ').len()));
-        out.push('\n');
-    }
-    out
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{COLUMNS, Secrets, sample};
+    use super::super::{COLUMNS, Secrets, Symbols, sample};
     use super::*;
 
-    fn check(names: &[&str], tree: Option<Symbols>) -> String {
+    fn check(names: &[&str], shape: Shape, layout: Layout) -> String {
         let state = sample::state();
         let tables = state.tables();
-        let view = View { tables, from: sample::view(tables), secrets: Secrets::Hidden };
+        let holders = sample::holders();
+        let view = View::new(tables, sample::view(tables), Secrets::Hidden)
+            .with_tid(77)
+            .with_holders(&holders);
         let columns: Vec<_> = names.iter().map(|name| Column::find(name).unwrap()).collect();
-        table(&[(view, tables.list(view.from))], &columns, tree)
+        table(&[(view, tables.list(view.from))], &columns, shape, layout)
     }
 
     #[test]
     fn a_tree_has_findmnts_columns() {
-        insta::assert_snapshot!(check(super::super::COLUMNS_DEFAULT, Some(Symbols::Utf8)), @r#"
+        let text =
+            check(super::super::COLUMNS_DEFAULT, Shape::Tree(Symbols::Utf8), Layout::default());
+        insta::assert_snapshot!(text, @r#"
         TARGET         SOURCE                    FSTYPE   OPTIONS
         /              /dev/vda                  ext4     rw,nosuid,relatime,errors=remount-ro
         ├─/a b\x0a\    so#ur ce                  tmpfs    rw,nosuid,relatime,sync,lazytime,size=4k
@@ -108,15 +78,61 @@ mod tests {
     #[test]
     fn every_column_has_a_cell() {
         let names: Vec<_> = COLUMNS.iter().map(|column| column.name).collect();
-        insta::assert_snapshot!(check(&names, None), @r#"
-        TARGET       SOURCE                    FSTYPE   OPTIONS                                        ID PARENT    UNIQ-ID MAJ:MIN FSROOT           VFS-OPTIONS        FS-OPTIONS                     PROPAGATION              OPT-FIELDS                  NS NS-ID PEER-GROUP MASTER PROPAGATE-FROM COVERED
-        /            /dev/vda                  ext4     rw,nosuid,relatime,errors=remount-ro           21     21 2147483649 0:1     /                rw,nosuid,relatime rw,errors=remount-ro           private                                      4026531841    11                                  no
-        /a b\x0a\    so#ur ce                  tmpfs    rw,nosuid,relatime,sync,lazytime,size=4k       22     21 2147483650 0:2     /                rw,nosuid,relatime rw,sync,lazytime,size=4k       shared                   shared:1            4026531841    11          1                       no
-        /c\xff       so#ur ce[/sub]            tmpfs    rw,nosuid,relatime,sync,lazytime,size=4k       23     21 2147483651 0:2     /sub             rw,nosuid,relatime rw,sync,lazytime,size=4k       private,slave,unbindable master:1 unbindable 4026531841    11                 1                no
-        /hidden/deep /dev/vda                  ext4     rw,nosuid,relatime,errors=remount-ro           24     21 2147483652 0:1     /                rw,nosuid,relatime rw,errors=remount-ro           private                                      4026531841    11                                  yes
-        /hidden      https://me:<hidden>@host/ fuse.a b ro,nosuid,relatime,user_id=0,password=<hidden> 25     21 2147483653 0:3     /                rw,nosuid,relatime ro,user_id=0,password=<hidden> private                                      4026531841    11                                  no
-        /ns          [mnt:[4026531841]]        nsfs     rw,nosuid,relatime                             26     21 2147483654 0:4     mnt:[4026531841] rw,nosuid,relatime rw                             private                                      4026531841    11                                  yes
-        /ns          top                       tmpfs    rw,nosuid,relatime,sync,lazytime,size=4k       27     26 2147483655 0:2     /                rw,nosuid,relatime rw,sync,lazytime,size=4k       private                                      4026531841    11                                  no
+        insta::assert_snapshot!(check(&names, Shape::Flat, Layout::default()), @r#"
+        TARGET       SOURCE                    FSTYPE   OPTIONS                                        ID PARENT    UNIQ-ID MAJ:MIN FSROOT           VFS-OPTIONS        FS-OPTIONS                     PROPAGATION              OPT-FIELDS                  NS NS-ID PEER-GROUP MASTER PROPAGATE-FROM COVERED BIND   TID CONTAINER                                                        PID COMM
+        /            /dev/vda                  ext4     rw,nosuid,relatime,errors=remount-ro           21     21 2147483649 0:1     /                rw,nosuid,relatime rw,errors=remount-ro           private                                      4026531841    11                                  no              77 c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff  42 ini t
+        /a b\x0a\    so#ur ce                  tmpfs    rw,nosuid,relatime,sync,lazytime,size=4k       22     21 2147483650 0:2     /                rw,nosuid,relatime rw,sync,lazytime,size=4k       shared                   shared:1            4026531841    11          1                       no              77 c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff  42 ini t
+        /c\xff       so#ur ce[/sub]            tmpfs    rw,nosuid,relatime,sync,lazytime,size=4k       23     21 2147483651 0:2     /sub             rw,nosuid,relatime rw,sync,lazytime,size=4k       private,slave,unbindable master:1 unbindable 4026531841    11                 1                no      part    77 c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff  42 ini t
+        /hidden/deep /dev/vda                  ext4     rw,nosuid,relatime,errors=remount-ro           24     21 2147483652 0:1     /                rw,nosuid,relatime rw,errors=remount-ro           private                                      4026531841    11                                  yes     again   77 c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff  42 ini t
+        /hidden      https://me:<hidden>@host/ fuse.a b ro,nosuid,relatime,user_id=0,password=<hidden> 25     21 2147483653 0:3     /                rw,nosuid,relatime ro,user_id=0,password=<hidden> private                                      4026531841    11                                  no              77 c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff  42 ini t
+        /ns          [mnt:[4026531841]]        nsfs     rw,nosuid,relatime                             26     21 2147483654 0:4     mnt:[4026531841] rw,nosuid,relatime rw                             private                                      4026531841    11                                  yes     object  77 c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff  42 ini t
+        /ns          top                       tmpfs    rw,nosuid,relatime,sync,lazytime,size=4k       27     26 2147483655 0:2     /                rw,nosuid,relatime rw,sync,lazytime,size=4k       private                                      4026531841    11                                  no              77 c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff  42 ini t
+        "#);
+    }
+
+    #[test]
+    fn raw_and_pairs_are_for_programs() {
+        let names = ["TARGET", "SOURCE", "MAJ:MIN", "OPT-FIELDS"];
+        let raw = Layout { form: Form::Raw, ..Layout::default() };
+        insta::assert_snapshot!(check(&names, Shape::Tree(Symbols::Utf8), raw), @r#"
+        TARGET SOURCE MAJ:MIN OPT-FIELDS
+        / /dev/vda 0:1 
+        /a\x20b\x0a\x5c so#ur\x20ce 0:2 shared:1
+        /c\xff so#ur\x20ce[/sub] 0:2 master:1\x20unbindable
+        /hidden/deep /dev/vda 0:1 
+        /hidden https://me:<hidden>@host/ 0:3 
+        /ns [mnt:[4026531841]] 0:4 
+        /ns top 0:2
+        "#);
+        let pairs = Layout { form: Form::Pairs, ..Layout::default() };
+        insta::assert_snapshot!(check(&names, Shape::Flat, pairs), @r#"
+        TARGET="/" SOURCE="/dev/vda" MAJ:MIN="0:1" OPT-FIELDS=""
+        TARGET="/a b\x0a\x5c" SOURCE="so#ur ce" MAJ:MIN="0:2" OPT-FIELDS="shared:1"
+        TARGET="/c\xff" SOURCE="so#ur ce[/sub]" MAJ:MIN="0:2" OPT-FIELDS="master:1 unbindable"
+        TARGET="/hidden/deep" SOURCE="/dev/vda" MAJ:MIN="0:1" OPT-FIELDS=""
+        TARGET="/hidden" SOURCE="https://me:<hidden>@host/" MAJ:MIN="0:3" OPT-FIELDS=""
+        TARGET="/ns" SOURCE="[mnt:[4026531841]]" MAJ:MIN="0:4" OPT-FIELDS=""
+        TARGET="/ns" SOURCE="top" MAJ:MIN="0:2" OPT-FIELDS=""
+        "#);
+        let bare = Layout { headings: false, shell_names: true, ..pairs };
+        insta::assert_snapshot!(check(&names, Shape::Flat, bare), @r#"
+        TARGET="/" SOURCE="/dev/vda" MAJ_MIN="0:1" OPT_FIELDS=""
+        TARGET="/a b\x0a\x5c" SOURCE="so#ur ce" MAJ_MIN="0:2" OPT_FIELDS="shared:1"
+        TARGET="/c\xff" SOURCE="so#ur ce[/sub]" MAJ_MIN="0:2" OPT_FIELDS="master:1 unbindable"
+        TARGET="/hidden/deep" SOURCE="/dev/vda" MAJ_MIN="0:1" OPT_FIELDS=""
+        TARGET="/hidden" SOURCE="https://me:<hidden>@host/" MAJ_MIN="0:3" OPT_FIELDS=""
+        TARGET="/ns" SOURCE="[mnt:[4026531841]]" MAJ_MIN="0:4" OPT_FIELDS=""
+        TARGET="/ns" SOURCE="top" MAJ_MIN="0:2" OPT_FIELDS=""
+        "#);
+        let bare = Layout { headings: false, ..Layout::default() };
+        insta::assert_snapshot!(check(&["ID", "TARGET"], Shape::Flat, bare), @r#"
+        21 /
+        22 /a b\x0a\
+        23 /c\xff
+        24 /hidden/deep
+        25 /hidden
+        26 /ns
+        27 /ns
         "#);
     }
 }

@@ -36,6 +36,20 @@ fn push_hex_escape(out: &mut String, byte: u8) {
     let _ = write!(out, "\\x{byte:02x}");
 }
 
+/// Text for programs, as findmnt(8) writes it with --raw and --pairs: what is not a printable ASCII
+/// character, and these ones, become `\xNN`.
+pub(super) fn hex_escaped(bytes: &[u8], escaped: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for byte in bytes {
+        if (b' '..=b'~').contains(byte) && !escaped.contains(byte) {
+            out.push(char::from(*byte));
+        } else {
+            push_hex_escape(&mut out, *byte);
+        }
+    }
+    out
+}
+
 /// Lower-case hexadecimal digits, two for each byte.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {

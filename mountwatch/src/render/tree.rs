@@ -16,9 +16,33 @@ pub(super) struct Row {
     pub(super) is_last: bool,
 }
 
-/// The mounts in the order of a tree: children below their parent, in the order of the list. A
-/// mount whose parent is not listed is a root.
-pub(super) fn rows(mounts: &[Listed]) -> Vec<Row> {
+/// How a list is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// In the kernel's order.
+    Flat,
+    /// In the order of the tree, which is not drawn.
+    TreeOrder,
+    /// As a tree: drawn with these characters; in JSON with `children`.
+    Tree(Symbols),
+}
+
+/// The rows of a list with this shape.
+pub(super) fn rows_of(mounts: &[Listed], shape: Shape) -> Vec<Row> {
+    match shape {
+        Shape::Flat => flat((0..mounts.len()).collect()),
+        Shape::TreeOrder => flat(rows(mounts).into_iter().map(|row| row.index).collect()),
+        Shape::Tree(_) => rows(mounts),
+    }
+}
+
+fn flat(order: Vec<usize>) -> Vec<Row> {
+    order.into_iter().map(|index| Row { index, level: 0, is_last: false }).collect()
+}
+
+/// The mounts in the order of a tree: children below their parent, by mount ID as findmnt(8) has
+/// them. A mount whose parent is not listed is a root; roots keep the order of the list.
+fn rows(mounts: &[Listed]) -> Vec<Row> {
     let listed: HashSet<_> = mounts.iter().map(|listed| listed.mount.key).collect();
     let mut roots = Vec::new();
     let mut children: HashMap<_, Vec<usize>> = HashMap::new();
@@ -28,6 +52,9 @@ pub(super) fn rows(mounts: &[Listed]) -> Vec<Row> {
         } else {
             children.entry(mount.parent).or_default().push(index);
         }
+    }
+    for below in children.values_mut() {
+        below.sort_by_key(|index| mounts.get(*index).map(|listed| listed.mount.id));
     }
     let mut rows = Vec::with_capacity(mounts.len());
     let mut pending = Vec::new();

@@ -5,7 +5,9 @@
 
 mod doctor;
 mod hint;
+mod info;
 mod list;
+mod namespaces;
 mod output;
 mod path;
 mod start;
@@ -14,7 +16,9 @@ mod verify;
 mod watch;
 mod whose;
 
+pub use info::{InfoArgs, IsMountpointArgs};
 pub use list::ListArgs;
+pub use namespaces::NamespacesArgs;
 pub use whose::WhoseArgs;
 
 use crate::agent::BackendChoice;
@@ -85,15 +89,19 @@ pub enum Backend {
     Notify,
     /// No eBPF: mount tables are read again once in a second and before each answer.
     Poll,
+    /// None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges.
+    None,
 }
 
-impl From<Backend> for BackendChoice {
-    fn from(backend: Backend) -> Self {
-        match backend {
-            Backend::Auto => Self::Auto,
-            Backend::Hooks => Self::Hooks,
-            Backend::Notify => Self::Notify,
-            Backend::Poll => Self::Poll,
+impl Backend {
+    /// What the tracker is asked for; `None` for none.
+    fn choice(self) -> Option<BackendChoice> {
+        match self {
+            Self::Auto => Some(BackendChoice::Auto),
+            Self::Hooks => Some(BackendChoice::Hooks),
+            Self::Notify => Some(BackendChoice::Notify),
+            Self::Poll => Some(BackendChoice::Poll),
+            Self::None => None,
         }
     }
 }
@@ -103,8 +111,21 @@ impl From<Backend> for BackendChoice {
 pub enum Command {
     /// List mounts: all that this process sees, or those asked for.
     List(ListArgs),
+    /// Tell everything about one mount.
+    ///
+    /// Without root, or with --backend none, the kernel is asked once, and only the mount namespace
+    /// of the task is known. Exit status: 0 told, 1 no such mount.
+    Info(InfoArgs),
+    /// Say whether a path is a mount point.
+    ///
+    /// The kernel is asked directly, unless --backend names one: statx(2) or, for --no-bind and
+    /// --task, one read of mountinfo. Exit status: 0 it is, 32 it is not (as mountpoint(1)), 1 it cannot
+    /// be told.
+    IsMountpoint(IsMountpointArgs),
     /// Follow changes in every mount namespace.
     Watch(WatchArgs),
+    /// List the mount namespaces: what is in each, and what keeps it alive.
+    Namespaces(NamespacesArgs),
     /// Compare the index with the kernel, now, in every mount namespace.
     ///
     /// Exit status: 0 no difference, 1 differences.
@@ -167,6 +188,9 @@ pub struct VerifyArgs {
 pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::List(args) => list::run(&cli.global, args),
+        Command::Info(args) => info::run(&cli.global, args),
+        Command::IsMountpoint(args) => info::run_is_mountpoint(&cli.global, args),
+        Command::Namespaces(args) => namespaces::run(&cli.global, args),
         Command::Watch(args) => watch::run(&cli.global, args),
         Command::Verify(args) => verify::run(&cli.global, *args),
         Command::Status(args) => status::run(&cli.global, *args),

@@ -2,6 +2,7 @@
 
 pub mod canary;
 pub mod cost;
+pub mod direct;
 pub mod examine;
 pub mod holders;
 pub mod hooks;

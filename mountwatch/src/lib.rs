@@ -41,5 +41,6 @@ pub mod model;
 pub mod query;
 pub mod render;
 pub mod state;
+mod textual;
 pub mod verify;
 pub mod wire;

@@ -9,6 +9,7 @@ mod bind;
 mod host;
 mod info;
 mod path;
+mod portrait;
 mod propagation;
 mod questions;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use bind::{Bind, Binds};
 pub use host::{HostPath, HostWay};
 pub use info::MountInfo;
 pub use path::{Covering, Listed};
+pub use portrait::{Neighbour, Portrait};
 pub use questions::{MountQueries, WhichMount};
 pub use view::{PathError, SnapshotView};
 pub use viewpoint::Viewpoint;

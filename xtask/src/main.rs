@@ -1,6 +1,7 @@
 //! The chores of the project. A developer and the CI type the same words: `cargo xtask VERB`.
 
 mod check;
+mod docs;
 mod ebpf;
 mod kernels;
 mod process;
@@ -27,6 +28,8 @@ enum Verb {
     Ebpf(ebpf::Arguments),
     /// Write what differs between kernels (KERNELS.md and the plans), or check it
     Kernels(kernels::Arguments),
+    /// Write the completions and man pages (contrib/), or check them
+    Docs(docs::Arguments),
     /// Check format, lints and the rules of the house, run the tests that need no root
     Check,
     /// Check the rules of the house alone
@@ -55,6 +58,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Toolchain(arguments) => toolchain::run(&arguments).map(success),
         Verb::Ebpf(arguments) => ebpf::run(&arguments).map(success),
         Verb::Kernels(arguments) => kernels::run(&arguments).map(success),
+        Verb::Docs(arguments) => docs::run(&arguments).map(success),
         Verb::Check => check::run().map(success),
         Verb::Tidy => tidy::run().map(success),
         Verb::Test(arguments) => {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::tally::Tally;
-use crate::{check, ebpf, kernels, tidy, toolchain};
+use crate::{check, docs, ebpf, kernels, tidy, toolchain};
 
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -54,6 +54,7 @@ fn stages() -> Vec<Stage> {
         stage("check", "lints", || whole(check::lints)),
         stage("check", "tidy", || whole(tidy::run)),
         stage("check", "kernels", || whole(kernels::check)),
+        stage("check", "docs", || whole(docs::check)),
         stage("check", "unit", check::tests),
         stage("kernel", "toolchain", || whole(toolchain::prepare)),
         stage("kernel", "ebpf", || whole(ebpf::check)),

@@ -144,12 +144,21 @@ impl Tracker {
                 Err(ViewError::UnknownRoot { .. }) if tries < VIEW_TRIES => tries += 1,
                 from => {
                     let from = from?;
-                    let host = self.viewpoint_of_task(&snapshot, HOST_TASK);
+                    let host = self.host(&snapshot);
                     let view = SnapshotView::new(snapshot, from).with_task(pid);
-                    return Ok(host.map_or(view.clone(), |host| view.with_host(host)));
+                    return Ok(match host {
+                        Some(host) => view.with_host(host),
+                        None => view,
+                    });
                 }
             }
         }
+    }
+
+    /// What the host sees: process 1 or, where that may not be looked at, this process.
+    pub fn host(&self, snapshot: &Snapshot) -> Option<Viewpoint> {
+        let tasks = [HOST_TASK, std::process::id()];
+        tasks.into_iter().find_map(|task| self.viewpoint_of_task(snapshot, task).ok())
     }
 
     fn ask<T>(

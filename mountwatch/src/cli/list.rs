@@ -13,6 +13,7 @@ use crate::query::{Listed, Viewpoint};
 use crate::render::{Shape, View, in_tree_order, list_json, mountinfo_of, table, visible};
 use crate::state::Snapshot;
 use anyhow::Context;
+use std::path::Path;
 use std::process::ExitCode;
 
 pub(super) fn run(global: &Global, args: &ListArgs) -> anyhow::Result<ExitCode> {
@@ -79,10 +80,13 @@ fn views(
 
 fn select(snapshot: &Snapshot, view: View<'_>, args: &ListArgs) -> Vec<Listed> {
     let from = view.from;
-    let resolve = |path: &std::path::Path| match args.all_namespaces {
-        // What it is in each of them.
-        true => path::lexical(path),
-        false => args.whose.path(snapshot, from, path),
+    let resolve = |path: &Path| {
+        if args.all_namespaces {
+            // Whatever it is in each of them.
+            path::lexical(path)
+        } else {
+            args.whose.path(snapshot, from, path)
+        }
     };
     let mut mounts = match (args.at(), &args.target) {
         (Some(path), _) => at(snapshot, from, &resolve(path), args.submounts),
@@ -101,10 +105,10 @@ fn select(snapshot: &Snapshot, view: View<'_>, args: &ListArgs) -> Vec<Listed> {
             top.is_some_and(|top| top.mount.key == listed.mount.key)
         });
     }
+    if args.shape() != Shape::Flat && !args.mountinfo {
+        mounts = in_tree_order(snapshot, &mounts);
+    }
     if filter::is_any(args) {
-        if args.shape() != Shape::Flat {
-            mounts = in_tree_order(&mounts);
-        }
         mounts.retain(|listed| filter::keeps(args, view, listed));
     }
     mounts
@@ -125,9 +129,6 @@ fn cut<'a>(parts: Vec<(View<'a>, Vec<Listed>)>, args: &ListArgs) -> Vec<(View<'a
     if args.first_only {
         parts.truncate(1);
         if let Some((_, mounts)) = parts.first_mut() {
-            if args.shape() != Shape::Flat {
-                *mounts = in_tree_order(mounts);
-            }
             mounts.truncate(1);
         }
     }

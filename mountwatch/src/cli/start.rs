@@ -6,12 +6,17 @@ use crate::model::{Coverage, Revision};
 use crate::query::Viewpoint;
 use crate::render::Clock;
 use crate::state::Snapshot;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use rustix::time::{ClockId, clock_gettime};
 
 pub(super) fn tracker(global: &Global) -> anyhow::Result<Tracker> {
+    let Some(backend) = global.backend.choice() else {
+        bail!(
+            "watch the mounts of this host: --backend none can answer `info` and `is-mountpoint` alone"
+        )
+    };
     let config = Config {
-        backend: global.backend.into(),
+        backend,
         ring_bytes: global.ring_bytes,
         without_hooks: global.without_hooks.clone(),
         fallback_hooks: global.fallback_hooks.clone(),

@@ -44,7 +44,10 @@ fn find_descriptors(
     wanted: &[NamespaceInode],
     holders: &mut Holders,
 ) -> Result<(), NamespacesError> {
-    for pid in numbers(Path::new("/proc")).map_err(NamespacesError::Proc)? {
+    // Ours are here for a moment only.
+    let own = std::process::id();
+    let pids = numbers(Path::new("/proc")).map_err(NamespacesError::Proc)?;
+    for pid in pids.into_iter().filter(|pid| *pid != own) {
         let Ok(links) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
         let found = links.flatten().filter_map(|link| inode_of_link(&link.path()));
         for inode in found.filter(|inode| wanted.contains(inode)) {

@@ -11,9 +11,9 @@ use std::{fmt, io};
 use thiserror::Error;
 
 /// `STATX_MNT_ID_UNIQUE`, since 6.8.
-const MNT_ID_UNIQUE: u32 = 0x4000;
+pub(super) const MNT_ID_UNIQUE: u32 = 0x4000;
 /// `STATX_ATTR_MOUNT_ROOT`.
-const MOUNT_ROOT: u64 = 0x2000;
+pub(super) const MOUNT_ROOT: u64 = 0x2000;
 
 /// Why the root directory of a process is not known.
 #[derive(Debug, Error)]

@@ -167,7 +167,7 @@ impl Tables {
     }
 
     /// This mount and those that it covers at the same path, from the top down.
-    fn stack(&self, mount: &Mount, from: Viewpoint) -> Vec<MountKey> {
+    pub(super) fn stack(&self, mount: &Mount, from: Viewpoint) -> Vec<MountKey> {
         let mut keys = vec![mount.key];
         let mut mount = mount;
         while mount.key != from.mount && keys.len() <= self.mount_count() {

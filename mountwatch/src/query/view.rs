@@ -44,10 +44,16 @@ impl SnapshotView {
         Self { host: Some(host), ..self }
     }
 
+    /// Where the host is for another view of the same snapshot.
+    #[must_use]
+    pub fn with_host_of(self, other: &Self) -> Self {
+        Self { host: other.host, ..self }
+    }
+
     /// A process whose root directory the viewpoint is: the last way from the host to a path.
     #[must_use]
-    pub fn with_task(self, pid: u32) -> Self {
-        Self { task: Some(pid), ..self }
+    pub fn with_task(self, pid: impl Into<Option<u32>>) -> Self {
+        Self { task: pid.into(), ..self }
     }
 
     /// The snapshot.
@@ -66,6 +72,20 @@ impl SnapshotView {
         namespace.map_or(self.snapshot.coverage(), |known| &known.coverage)
     }
 
+    pub(super) fn way_from_host(&self, path: &[u8]) -> Option<HostPath> {
+        let host = self.host.unwrap_or(Viewpoint::nowhere(self.from.namespace));
+        self.snapshot.host_path(path, self.from, host, self.task)
+    }
+
+    /// A mount by its number, whether or not a path leads to it.
+    pub fn find(&self, which: WhichMount) -> Option<&Arc<Mount>> {
+        let mount = match which {
+            WhichMount::Id(id) => self.snapshot.mount_by_id(id),
+            WhichMount::UniqueId(id) => self.snapshot.mount_by_unique_id(id),
+        };
+        mount.filter(|mount| mount.namespace == self.from.namespace)
+    }
+
     fn answer<T>(&self, value: T) -> Answer<T> {
         Answer { value, revision: self.snapshot.revision(), coverage: self.coverage().clone() }
     }
@@ -75,14 +95,6 @@ impl SnapshotView {
             .iter()
             .filter_map(|listed| self.snapshot.info_at(&listed.mount, &listed.path, self.from))
             .collect()
-    }
-
-    fn find(&self, which: WhichMount) -> Option<&Arc<Mount>> {
-        let mount = match which {
-            WhichMount::Id(id) => self.snapshot.mount_by_id(id),
-            WhichMount::UniqueId(id) => self.snapshot.mount_by_unique_id(id),
-        };
-        mount.filter(|mount| mount.namespace == self.from.namespace)
     }
 }
 
@@ -136,9 +148,7 @@ impl MountQueries for SnapshotView {
     }
 
     fn host_path(&self, path: &Path) -> Result<Answer<Option<HostPath>>, PathError> {
-        let path = bytes(path)?;
-        let host = self.host.unwrap_or(Viewpoint::nowhere(self.from.namespace));
-        Ok(self.answer(self.snapshot.host_path(path, self.from, host, self.task)))
+        Ok(self.answer(self.way_from_host(bytes(path)?)))
     }
 }
 

@@ -71,15 +71,17 @@ impl Grid {
     /// Cells in columns of the same width, a blank between them, nothing after the last.
     fn aligned(&self) -> String {
         let headings = self.headings();
-        let lines = || headings.iter().chain(&self.rows);
-        let widths: Vec<usize> = (0..self.names.len())
-            .map(|place| {
-                let cells = lines().filter_map(|line| line.get(place));
-                cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        // Names are as wide as their column even where they are not shown.
+        let names = self.names.iter().map(|(name, _)| name.chars().count());
+        let widths: Vec<usize> = names
+            .enumerate()
+            .map(|(place, width)| {
+                let cells = self.rows.iter().filter_map(|line| line.get(place));
+                cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(width)
             })
             .collect();
         let mut out = String::new();
-        for line in lines() {
+        for line in headings.iter().chain(&self.rows) {
             let start = out.len();
             for ((cell, (_, side)), width) in line.iter().zip(&self.names).zip(&widths) {
                 // Writing to a `String` cannot fail.

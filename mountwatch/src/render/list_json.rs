@@ -25,7 +25,7 @@ pub fn list_json(
     let has_targets = columns.iter().any(|column| column.name == "TARGET");
     let shape = if has_targets { shape } else { without_levels(shape) };
     for (view, mounts) in parts {
-        let rows = tree::rows_of(mounts, shape);
+        let rows = tree::rows_of(view.tables, mounts, shape);
         // Written level by level, not by recursion: a tree of mounts can be 100,000 levels deep.
         let mut rows = rows.iter().peekable();
         while let Some(row) = rows.next() {

@@ -1,6 +1,6 @@
 //! Option texts: flags of mounts and super blocks as words, in the kernel's order.
 
-use crate::model::{Mount, SuperBlock};
+use crate::model::{Mount, SuperBlock, SuperFlags};
 use crate::query::Viewpoint;
 use crate::render::Secrets;
 use crate::state::Tables;
@@ -10,8 +10,17 @@ use std::fmt::Write;
 /// of the kernel. Options that are not known are left out.
 pub(super) fn of_super(super_block: Option<&SuperBlock>, secrets: Secrets) -> Vec<u8> {
     let Some(super_block) = super_block else { return b"rw".to_vec() };
-    let mut text = super_block.flags.to_string().into_bytes();
-    if let Some(options) = super_block.options.as_ref().filter(|options| !options.is_empty()) {
+    of_super_fields(super_block.flags, super_block.options.as_deref(), secrets)
+}
+
+/// The same from its two parts.
+pub(super) fn of_super_fields(
+    flags: SuperFlags,
+    options: Option<&[u8]>,
+    secrets: Secrets,
+) -> Vec<u8> {
+    let mut text = flags.to_string().into_bytes();
+    if let Some(options) = options.filter(|options| !options.is_empty()) {
         text.push(b',');
         text.extend_from_slice(&secrets.options(options));
     }

@@ -4,8 +4,8 @@ use super::grid::{Grid, Layout};
 use super::{Column, Form, Shape, View, tree};
 use crate::query::Listed;
 
-/// The mounts of each view as one table. A tree is drawn in the first column TARGET, and in no other
-/// form than [`Form::Aligned`].
+/// The mounts of each view as one table. A tree is drawn in the column TARGET, in the form
+/// [`Form::Aligned`] alone; give its mounts [`in_tree_order`](super::in_tree_order).
 pub fn table(
     parts: &[(View<'_>, Vec<Listed>)],
     columns: &[&'static Column],
@@ -27,17 +27,16 @@ fn push(
     shape: Shape,
     layout: Layout,
 ) {
-    let rows = tree::rows_of(mounts, shape);
+    let rows = tree::rows_of(view.tables, mounts, shape);
     let prefixes = match shape {
         Shape::Tree(symbols) if layout.form == Form::Aligned => tree::prefixes(&rows, symbols),
         _ => vec![String::new(); rows.len()],
     };
-    // Only the first column TARGET is drawn as a tree.
-    let drawn = columns.iter().position(|column| column.name == "TARGET");
     for (row, prefix) in rows.iter().zip(prefixes) {
         let Some(listed) = mounts.get(row.index) else { continue };
-        grid.push(columns.iter().enumerate().map(|(place, column)| {
-            let prefix = if drawn == Some(place) { prefix.clone() } else { String::new() };
+        grid.push(columns.iter().map(|column| {
+            let is_drawn = column.name == "TARGET";
+            let prefix = if is_drawn { prefix.clone() } else { String::new() };
             (prefix, column.cell(view, listed))
         }));
     }

@@ -56,7 +56,7 @@ pub struct ListArgs {
     /// Only file systems that the kernel or a program makes up.
     #[arg(long, help_heading = FILTER)]
     pub pseudo: bool,
-    /// Only mounts that another mount hides.
+    /// Only mounts on top of which another one is mounted.
     #[arg(long, help_heading = FILTER)]
     pub shadowed: bool,
     /// No bind mounts.

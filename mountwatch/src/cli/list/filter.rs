@@ -89,20 +89,19 @@ pub(super) fn keeps(args: &ListArgs, view: View<'_>, listed: &Listed) -> bool {
         && args.id.is_none_or(|id| mount.id.0 == id)
         && args.uniq_id.is_none_or(|id| mount.unique_id.is_some_and(|known| known.0 == id))
         && !(args.real && is_pseudo(fs_type))
-        && !(args.pseudo && !is_pseudo(fs_type))
+        && (!args.pseudo || is_pseudo(fs_type))
         && !(args.no_bind && view.tables.bind(mount).is_some())
         && args.source.as_deref().is_none_or(|source| {
             mount.source[..] == *source.as_bytes() || mount.device.to_string() == source
         })
-        && !(args.shadowed && cell("COVERED", view, listed) != Cell::Flag(true))
-        && args.options.as_deref().is_none_or(|wanted| match cell("OPTIONS", view, listed) {
-            Cell::Text(options) => has_options(&options, wanted),
-            _ => false,
+        && !(args.shadowed && view.tables.mounted_at(mount.key, mount.root).is_none())
+        && args.options.as_deref().is_none_or(|wanted| {
+            let column = Column::find("OPTIONS");
+            match column.map_or(Cell::None, |column| column.cell(view, listed)) {
+                Cell::Text(options) => has_options(&options, wanted),
+                _ => false,
+            }
         })
-}
-
-fn cell(name: &str, view: View<'_>, listed: &Listed) -> Cell {
-    Column::find(name).map_or(Cell::None, |column| column.cell(view, listed))
 }
 
 fn is_pseudo(fs_type: &[u8]) -> bool {

@@ -1,0 +1,189 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_mountwatch_global_optspecs
+    string join \n backend= show-secrets kernel-log ring-bytes= without-hook= fallback-hook= no-fentry mute-hook= h/help V/version
+end
+
+function __fish_mountwatch_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_mountwatch_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_mountwatch_using_subcommand
+    set -l cmd (__fish_mountwatch_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
+hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
+notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
+none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -l kernel-log -d 'Print what the kernel side logs, on stderr'
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -s V -l version -d 'Print version'
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "list" -d 'List mounts: all that this process sees, or those asked for'
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "info" -d 'Tell everything about one mount'
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "is-mountpoint" -d 'Say whether a path is a mount point'
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "watch" -d 'Follow changes in every mount namespace'
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "namespaces" -d 'List the mount namespaces: what is in each, and what keeps it alive'
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "verify" -d 'Compare the index with the kernel, now, in every mount namespace'
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "status" -d 'Say how this host is watched, what cannot be seen, and what was counted'
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s N -l task -d 'What this process or thread sees, from its root directory' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l ns -d 'What a process sees that enters this mount namespace: the inode of /proc/PID/ns/mnt' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s M -l mountpoint -d 'Only what is mounted at this path: another way to give PATH' -r -F
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s T -l target -d 'The mount on which this path lies' -r -F
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s t -l types -d 'Only these file system types, separated by commas; `no` in front means all others' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s O -l options -d 'Only mounts with all of these options, separated by commas; `no` in front of one means without it (`+no…` for an option that begins so)' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s S -l source -d 'Only this source, or this device as MAJ:MIN' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l id -d 'Only the mount with this ID' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l uniq-id -d 'Only the mount with this unique ID' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s o -l output -d 'Columns, separated by commas; after `+` in addition to the default ones' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
+hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
+notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
+none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s A -l all-namespaces -d 'Every mount namespace, each from its own root'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s R -l submounts -d 'Also what is mounted below the path'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l real -d 'Only file systems that keep files somewhere'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l pseudo -d 'Only file systems that the kernel or a program makes up'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l shadowed -d 'Only mounts on top of which another one is mounted'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l no-bind -d 'No bind mounts'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s f -l first-only -d 'Only the first one that is found'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s J -l json -d 'JSON in the shape of `findmnt -J`; all columns that need no walk over /proc, unless -o is given'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l output-all -d 'All columns'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s H -l list-columns -d 'Say what columns there are, and nothing else'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l tree -d 'As a tree. This is the default, except with a path and without --submounts'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s l -l list -d 'As a list'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s a -l ascii -d 'Draw the tree with ASCII characters'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s r -l raw -d 'A blank between cells, and `\\xNN` for what is not plain text'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s P -l pairs -d 'NAME="cell" for each cell'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s y -l shell -d 'Names of columns that are variables of a shell: MAJ_MIN for MAJ:MIN'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s n -l noheadings -d 'No line of names on top'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s v -l nofsroot -d 'Sources without the root in brackets'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l mountinfo -d 'The kernel\'s own text, line for line what /proc/TID/mountinfo says'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l kernel-log -d 'Print what the kernel side logs, on stderr'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -s N -l task -d 'What this process or thread sees, from its root directory' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l ns -d 'What a process sees that enters this mount namespace: the inode of /proc/PID/ns/mnt' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
+hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
+notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
+none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -s T -l target -d 'If the path is no mount point, tell about the mount on which it lies'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -s J -l json -d 'JSON'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l kernel-log -d 'Print what the kernel side logs, on stderr'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -s N -l task -d 'What this process or thread sees, from its root directory' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l ns -d 'What a process sees that enters this mount namespace: the inode of /proc/PID/ns/mnt' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
+hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
+notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
+none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l no-bind -d 'Bind mounts do not count. What a bind mount is stands in the README'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -s q -l quiet -d 'Say nothing: the exit status is the answer'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -s v -l verbose -d 'Say on stderr who answered'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -s J -l json -d 'JSON'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l kernel-log -d 'Print what the kernel side logs, on stderr'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -s n -l count -d 'End after this many changes' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l timeout -d 'End after this many seconds' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
+hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
+notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
+none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l initial -d 'First every mount that is there, then `synced`, then every change after exactly that'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -s J -l json -d 'One JSON object a line'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -s q -l quiet -d 'Do not say on stderr that watching has begun'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l kernel-log -d 'Print what the kernel side logs, on stderr'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -s o -l output -d 'Columns, separated by commas' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
+hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
+notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
+none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -s J -l json -d 'JSON'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -s n -l noheadings -d 'No line of names on top'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l kernel-log -d 'Print what the kernel side logs, on stderr'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l settle-ms -d 'Follow changes for this many milliseconds first: what is compared then is the index that they led to, not the one just read' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
+hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
+notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
+none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -s J -l json -d 'JSON'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l kernel-log -d 'Print what the kernel side logs, on stderr'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
+hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
+notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
+none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -s J -l json -d 'JSON'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l kernel-log -d 'Print what the kernel side logs, on stderr'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status help" -f -a "list" -d 'List mounts: all that this process sees, or those asked for'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status help" -f -a "info" -d 'Tell everything about one mount'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status help" -f -a "is-mountpoint" -d 'Say whether a path is a mount point'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status help" -f -a "watch" -d 'Follow changes in every mount namespace'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status help" -f -a "namespaces" -d 'List the mount namespaces: what is in each, and what keeps it alive'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status help" -f -a "verify" -d 'Compare the index with the kernel, now, in every mount namespace'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status help" -f -a "status" -d 'Say how this host is watched, what cannot be seen, and what was counted'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

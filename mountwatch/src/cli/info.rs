@@ -1,0 +1,301 @@
+//! `mountwatch info` and `mountwatch is-mountpoint`: one mount, one path.
+
+use super::{Backend, Global, WhoseArgs, output, start};
+use crate::agent::Tracker;
+use crate::kernel::direct;
+use crate::model::{Coverage, Mount, MountId, Revision, UniqueMountId};
+use crate::query::{Binds, MountQueries, Portrait, SnapshotView, WhichMount};
+use crate::render::{Source, info_json, info_text, is_mountpoint_json, visible};
+use anyhow::{Context, anyhow, bail};
+use clap::Args;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// As mountpoint(1) says no.
+const NO: u8 = 32;
+/// Mount IDs are below, unique mount IDs above: `MNT_UNIQUE_ID_OFFSET` in fs/namespace.c.
+const UNIQUE_ID_MIN: u64 = 1 << 31;
+
+/// Arguments of `info`.
+#[derive(Debug, Args)]
+pub struct InfoArgs {
+    /// A mount: its path, its mount ID or its unique mount ID.
+    ///
+    /// A number is an ID; `./12` is a path. An ID may be that of a mount in any namespace, a path is
+    /// one of this process or, with --task and --ns, of theirs.
+    #[arg(value_name = "PATH|ID")]
+    pub what: PathBuf,
+    /// Whose path.
+    #[command(flatten)]
+    pub whose: WhoseArgs,
+    /// If the path is no mount point, tell about the mount on which it lies.
+    #[arg(short = 'T', long)]
+    pub target: bool,
+    /// JSON.
+    #[arg(short = 'J', long)]
+    pub json: bool,
+}
+
+/// Arguments of `is-mountpoint`.
+#[derive(Debug, Args)]
+pub struct IsMountpointArgs {
+    /// The path.
+    pub path: PathBuf,
+    /// Whose path.
+    #[command(flatten)]
+    pub whose: WhoseArgs,
+    /// Bind mounts do not count. What a bind mount is stands in the README.
+    #[arg(long)]
+    pub no_bind: bool,
+    /// Say nothing: the exit status is the answer.
+    #[arg(short = 'q', long, conflicts_with = "json")]
+    pub quiet: bool,
+    /// Say on stderr who answered.
+    #[arg(short = 'v', long)]
+    pub verbose: bool,
+    /// JSON.
+    #[arg(short = 'J', long)]
+    pub json: bool,
+}
+
+/// Who answers, and what it sees.
+struct Asked {
+    view: SnapshotView,
+    /// The tracker, which has to live as long as it is asked.
+    tracker: Option<Tracker>,
+    answered_by: &'static str,
+}
+
+impl Asked {
+    /// The kernel, once.
+    fn kernel(whose: WhoseArgs) -> anyhow::Result<Self> {
+        let Some(task) = whose.tid() else {
+            bail!("a namespace by its inode needs a back end: leave `--backend none` out, as root")
+        };
+        // This process is gone before anybody could go through it.
+        let view = direct::view_of_task(task)?.with_task(whose.task);
+        Ok(Self { view, tracker: None, answered_by: "mountinfo" })
+    }
+
+    fn tracker(global: &Global, whose: WhoseArgs) -> anyhow::Result<Self> {
+        let tracker = start::tracker(global)?;
+        let answered_by = tracker.status().context("ask the tracker for its status")?.backend;
+        let view = match whose.ns {
+            Some(_) => {
+                let snapshot = tracker.now().context("bring the index up to date")?;
+                let from = whose.viewpoint(&tracker, &snapshot)?;
+                let host = tracker.host(&snapshot);
+                let view = SnapshotView::new(snapshot, from);
+                host.map_or(view.clone(), |host| view.with_host(host))
+            }
+            None => tracker
+                .view_of_task(whose.task.unwrap_or_else(std::process::id))
+                .context("find out what the task sees")?
+                .with_task(whose.task),
+        };
+        Ok(Self { view, tracker: Some(tracker), answered_by })
+    }
+
+    fn source<'a>(&self, coverage: &'a Coverage) -> Source<'a> {
+        let revision = self.tracker.is_some().then(|| self.view.snapshot().revision());
+        Source { answered_by: self.answered_by, revision, coverage }
+    }
+
+    fn path(&self, whose: WhoseArgs, path: &Path) -> Vec<u8> {
+        whose.path(self.view.snapshot(), self.view.viewpoint(), path)
+    }
+}
+
+/// Whether `auto` means the kernel itself: without root there is no back end.
+fn asks_kernel(global: &Global, whose: WhoseArgs) -> bool {
+    match global.backend {
+        Backend::None => true,
+        Backend::Auto => whose.ns.is_none() && !direct::is_root(),
+        _ => false,
+    }
+}
+
+pub(super) fn run(global: &Global, args: &InfoArgs) -> anyhow::Result<ExitCode> {
+    let shown = visible(args.what.as_os_str().as_bytes());
+    let about = || format!("tell about {shown}");
+    let asked = if asks_kernel(global, args.whose) {
+        Asked::kernel(args.whose).with_context(about)?
+    } else {
+        Asked::tracker(global, args.whose)?
+    };
+    let portrait = portrait(&asked, args).with_context(about)?;
+    let coverage = match asked.tracker {
+        Some(_) => asked.view.coverage().clone(),
+        None => Coverage::Blind(vec![String::from("other mount namespaces are not known")]),
+    };
+    let (source, secrets) = (asked.source(&coverage), global.secrets());
+    let text = if args.json {
+        info_json(&portrait, source, secrets)
+    } else {
+        info_text(&portrait, source, secrets)
+    };
+    output::write(text.as_bytes())?;
+    start::warn_if_uncertain(source.revision.unwrap_or(Revision(0)), &coverage);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn portrait(asked: &Asked, args: &InfoArgs) -> anyhow::Result<Portrait> {
+    let (view, mount) = find(asked, args)?;
+    let portrait = view.portrait(&mount).ok_or_else(|| {
+        let namespace = view.snapshot().namespace(mount.namespace);
+        let inode = namespace.map(|known| known.inode.to_string()).unwrap_or_default();
+        anyhow!(
+            "no path of mount namespace {inode} leads to it; `mountwatch watch --initial` shows it"
+        )
+    })?;
+    if asked.tracker.is_some() {
+        return Ok(portrait);
+    }
+    // What the index made up is taken out; what the kernel says of the path itself stays.
+    let mut portrait = portrait.without_unique_ids();
+    if args.whose.is_own()
+        && let Ok(known) = direct::stat(&portrait.info.mountpoint)
+        && known.mount_id == Some(portrait.info.id)
+    {
+        portrait.info.unique_id = known.unique_mount_id;
+    }
+    Ok(portrait)
+}
+
+fn find(asked: &Asked, args: &InfoArgs) -> anyhow::Result<(SnapshotView, Arc<Mount>)> {
+    if let Some(which) = id_of(&args.what) {
+        return find_by_id(asked, which);
+    }
+    let path = asked.path(args.whose, &args.what);
+    let (snapshot, from) = (asked.view.snapshot(), asked.view.viewpoint());
+    let covering = snapshot.covering(&path, from).context("nothing is mounted there")?;
+    if !covering.is_mountpoint && !args.target {
+        let at = snapshot.path_of(covering.mount.key, from);
+        let at = at.map(|at| format!(" at {}", visible(&at))).unwrap_or_default();
+        bail!(
+            "it is no mount point; it lies on mount {}{at}, about which --target would tell",
+            covering.mount.id
+        );
+    }
+    Ok((asked.view.clone(), covering.mount))
+}
+
+fn find_by_id(asked: &Asked, which: WhichMount) -> anyhow::Result<(SnapshotView, Arc<Mount>)> {
+    let snapshot = asked.view.snapshot();
+    let mount = match which {
+        WhichMount::UniqueId(_) if asked.tracker.is_none() => {
+            bail!("a unique mount ID needs a back end: leave `--backend none` out, as root")
+        }
+        WhichMount::UniqueId(id) => snapshot.mount_by_unique_id(id),
+        WhichMount::Id(id) => snapshot.mount_by_id(id),
+    };
+    let mount = mount.cloned().ok_or_else(|| match asked.tracker {
+        Some(_) => anyhow!("there is no such mount; a path that is a number is written ./NUMBER"),
+        None => {
+            anyhow!("there is no such mount in this namespace; others need a back end, as root")
+        }
+    })?;
+    if mount.namespace == asked.view.viewpoint().namespace {
+        return Ok((asked.view.clone(), mount));
+    }
+    let from = snapshot.viewpoint_of_namespace(mount.namespace);
+    let from = from.context("it is in no mount namespace now")?;
+    // The host's way into it is that of the view that was asked for.
+    let view = SnapshotView::new(Arc::clone(snapshot), from);
+    Ok((view.with_host_of(&asked.view), mount))
+}
+
+/// The ID that an argument is, if it is a number.
+fn id_of(what: &Path) -> Option<WhichMount> {
+    let number: u64 = what.as_os_str().to_str()?.parse().ok()?;
+    Some(match u32::try_from(number) {
+        Ok(id) if number < UNIQUE_ID_MIN => WhichMount::Id(MountId(id)),
+        _ => WhichMount::UniqueId(UniqueMountId(number)),
+    })
+}
+
+pub(super) fn run_is_mountpoint(
+    global: &Global,
+    args: &IsMountpointArgs,
+) -> anyhow::Result<ExitCode> {
+    let shown = visible(args.path.as_os_str().as_bytes());
+    let about = || format!("tell whether {shown} is a mount point");
+    let binds = if args.no_bind { Binds::Exclude } else { Binds::Count };
+    // One question is not worth a back end: the kernel answers it as exactly, for this moment.
+    let is_kernel = global.backend == Backend::Auto && args.whose.ns.is_none();
+    let (is_one, asked) = if is_kernel || asks_kernel(global, args.whose) {
+        by_kernel(args, binds).with_context(about)?
+    } else {
+        by_tracker(global, args, binds).with_context(about)?
+    };
+    let coverage = asked.as_ref().map_or(Coverage::Complete, |asked| asked.view.coverage().clone());
+    let source = match &asked {
+        Some(asked) => asked.source(&coverage),
+        None => Source { answered_by: "statx", revision: None, coverage: &coverage },
+    };
+    if args.json {
+        let text = is_mountpoint_json(args.path.as_os_str().as_bytes(), is_one, source);
+        output::write(text.as_bytes())?;
+    } else if !args.quiet {
+        let word = if is_one { "is" } else { "is not" };
+        output::write(format!("{shown} {word} a mount point\n").as_bytes())?;
+    }
+    if args.verbose {
+        eprintln!("mountwatch: note: answered by {}", source.answered_by);
+    }
+    start::warn_if_uncertain(source.revision.unwrap_or(Revision(0)), &coverage);
+    Ok(if is_one { ExitCode::SUCCESS } else { ExitCode::from(NO) })
+}
+
+/// statx(2) for a path of this process, as long as it knows; mountinfo for all else.
+fn by_kernel(args: &IsMountpointArgs, binds: Binds) -> anyhow::Result<(bool, Option<Asked>)> {
+    if args.whose.is_own() {
+        let known = direct::stat(&args.path)?;
+        match (known.is_mount_root, binds) {
+            (Some(false), _) => return Ok((false, None)),
+            (Some(true), Binds::Count) => return Ok((true, None)),
+            _ => {}
+        }
+    }
+    let asked = Asked::kernel(args.whose)?;
+    Ok((is_mount_point(&asked, args, binds)?, Some(asked)))
+}
+
+fn by_tracker(
+    global: &Global,
+    args: &IsMountpointArgs,
+    binds: Binds,
+) -> anyhow::Result<(bool, Option<Asked>)> {
+    let asked = Asked::tracker(global, args.whose)?;
+    let is_one = is_mount_point(&asked, args, binds)?;
+    if !is_one && args.whose.is_own() {
+        // A mount point is not touched: its server may be gone. Another path is, as it has to exist.
+        std::fs::metadata(&args.path)?;
+    }
+    Ok((is_one, Some(asked)))
+}
+
+fn is_mount_point(asked: &Asked, args: &IsMountpointArgs, binds: Binds) -> anyhow::Result<bool> {
+    let path = asked.path(args.whose, &args.path);
+    let path = Path::new(OsStr::from_bytes(&path));
+    Ok(asked.view.is_mount_point(path, binds)?.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_ids() {
+        let check = |text: &str, expected| assert_eq!(id_of(Path::new(text)), expected, "{text}");
+        check("12", Some(WhichMount::Id(MountId(12))));
+        check("2147483649", Some(WhichMount::UniqueId(UniqueMountId(2_147_483_649))));
+        check("99999999999", Some(WhichMount::UniqueId(UniqueMountId(99_999_999_999))));
+        for path in ["./12", "/12", "12/", "a", "", "-1", "99999999999999999999999"] {
+            check(path, None);
+        }
+    }
+}

@@ -2,20 +2,23 @@
 //!
 //! ```no_run
 //! use mountwatch::agent::{Config, Tracker};
+//! use mountwatch::query::{Binds, MountQueries};
+//! use std::path::Path;
 //!
 //! // As root: loads the back end, reads every namespace once, and keeps the index from then on.
 //! let tracker = Tracker::start(&Config::new())?;
 //!
-//! // The default read: everything that happened before this call is in it.
-//! let snapshot = tracker.now()?;
-//! let here = tracker.viewpoint_of_task(&snapshot, std::process::id())?;
-//! let covering = snapshot.covering(b"/proc/self", here).expect("everything lies on a mount");
-//! println!(
-//!     "/proc/self lies on mount {}, as of revision {} ({})",
-//!     covering.mount.id,
-//!     snapshot.revision(),
-//!     snapshot.coverage(),
-//! );
+//! // What this process sees. Everything that happened before this call is in it.
+//! let view = tracker.view_of_task(std::process::id())?;
+//! let kubelet = Path::new("/var/lib/kubelet");
+//! let answer = view.is_mount_point(kubelet, Binds::Count)?;
+//! println!("{} as of revision {} ({})", answer.value, answer.revision, answer.coverage);
+//! for mount in view.below(kubelet)?.value {
+//!     println!("{} {}", mount.id, mount.mountpoint.display());
+//! }
+//! if let Some(mount) = view.covering(Path::new("/proc/self"))?.value {
+//!     println!("/proc/self lies on mount {} at {}", mount.id, mount.mountpoint.display());
+//! }
 //!
 //! // The present state, then every change after exactly that.
 //! let (_present, mut changes) = tracker.subscribe()?;
@@ -26,6 +29,9 @@
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! Code that takes a [`query::MountQueries`] need not know who answers: a [`query::SnapshotView`]
+//! of a tracker, or one of [`fake`], made of text, in a test.
 //!
 //! The rooms, in the order in which data flows: [`kernel`] (programs, ring, scans) → [`wire`]
 //! (bytes into events) → [`model`] (nouns) → [`state`] (events into snapshots) → [`query`]

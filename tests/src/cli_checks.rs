@@ -2,6 +2,7 @@
 
 use crate::command::Unshare;
 use crate::doctor_checks;
+use crate::findmnt_checks;
 use crate::report::{self, Report, Verdict};
 use crate::scenario::MAIN;
 use crate::selftest_checks;
@@ -128,6 +129,11 @@ const CHECKS: &[(&str, Check)] = &[
     ("cli_not_root", not_root),
     ("cli_list_mountinfo", list_mountinfo),
     ("cli_list_json", list_json),
+    ("cli_findmnt_values", findmnt_checks::values),
+    ("cli_findmnt_forms", findmnt_checks::forms),
+    ("cli_is_mountpoint", findmnt_checks::is_mountpoint),
+    ("cli_info", findmnt_checks::info),
+    ("cli_namespaces", findmnt_checks::namespaces),
     ("cli_status_json", status_json),
     ("cli_doctor", doctor_checks::doctor),
     ("cli_without_types", doctor_checks::without_types),
@@ -154,6 +160,10 @@ pub(crate) fn run(report: &mut Report, setting: &Setting, is_wanted: &dyn Fn(&st
         if is_about_hooks.contains(name) && matches!(setting.backend, Some("notify" | "poll")) {
             let why = "the hooks that this check leaves out are those of the back end hooks";
             report.add(name, Verdict::NotClaimed(why.to_owned()));
+            continue;
+        }
+        if let Some(why) = findmnt_checks::reason_to_skip(name) {
+            report.add(name, Verdict::Skipped(why));
             continue;
         }
         let (setting, check) = (setting.clone(), *check);

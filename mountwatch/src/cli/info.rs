@@ -40,6 +40,7 @@ pub struct InfoArgs {
 }
 
 /// Arguments of `is-mountpoint`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[derive(Debug, Args)]
 pub struct IsMountpointArgs {
     /// The path.

@@ -12,19 +12,22 @@
 //!    already (or, in those file systems, a directory above it).
 //!
 //! All others are **real**: the first mount of a file system in its namespace, one on top of
-//! another, and each copy of a real mount that the kernel made, as it copied a namespace or
-//! propagated the mount to peers. Such a copy has the mountpoint of its original.
+//! another, and each copy of a real mount that the kernel made, as it copied a namespace or propagated
+//! the mount to peers. Such a copy has the mountpoint of its original, and the mount on which it sits was
+//! there before the original. What a recursive bind copied also has the mountpoint of its original; but
+//! the mount on which it sits came with it, and it is what that one is.
 //!
-//! "Older" is judged by what has been there for longest in any namespace, since a copy of a namespace
-//! has its mounts in the order of the tree, not of their making: a mount at the place where the oldest
-//! of all is, is real. Before 6.8 mounts have no number that says which is older; the reused
-//! ID is taken for it, which may err.
+//! "Older" is judged by the unique mount IDs. A copy of a namespace has them in the order of the tree, not
+//! of the mounts' making: so of several mounts that show the same, those at the place of the one that is
+//! the oldest on the whole host are real. Before 6.8 there are no unique IDs; the reused ones are
+//! taken, which may err.
 //!
 //! What cannot be told: a second mount(8) of the same device, or of the same instance of proc, sysfs
 //! or cgroup2, gives what a bind mount of the first would be, and counts as one while the first is
 //! in the same namespace. A subvolume of btrfs that lies inside another mounted one counts as bound
 //! from there. A bind mount of a whole file system counts as real when what it was bound from is
-//! gone.
+//! gone. In a copy of a namespace a recursive bind whose place in the tree comes first counts as real
+//! too.
 //!
 //! Compare: mountpoint(1), systemd and moby/sys `Mounted` say yes for each mount, bind or not
 //! ([`Binds::Count`]); `IsLikelyNotMountPoint` of Kubernetes compares device numbers and misses those
@@ -33,6 +36,7 @@
 
 use crate::model::{DentryKey, Mount};
 use crate::state::Tables;
+use std::sync::Arc;
 
 /// Why a mount counts as a bind mount: the rules of this module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,47 +87,71 @@ const PARTLY_MOUNTED: [&[u8]; 10] = [
     b"cgroup2",
 ];
 
+/// What is to be said of a mount, or of which other one the same is to be said.
+enum Verdict<'a> {
+    Is(Option<Bind>),
+    AsIs(&'a Arc<Mount>),
+}
+
 impl Tables {
     /// Why a mount counts as a bind mount; `None` for a real one.
     ///
     /// Takes time for the mounts that show the same directory, not for all that there are.
     pub fn bind(&self, mount: &Mount) -> Option<Bind> {
+        let mut at = mount;
+        for _ in 0..=self.mount_count() {
+            match self.judge(at) {
+                Verdict::Is(bind) if at.key == mount.key => return bind,
+                Verdict::Is(bind) => return bind.map(|_| Bind::Again),
+                Verdict::AsIs(parent) => at = parent,
+            }
+        }
+        None
+    }
+
+    fn judge(&self, mount: &Mount) -> Verdict<'_> {
         let fs_type = self.super_block(mount.super_block).map(|known| &known.fs_type[..]);
         let is_one_of = |names: &[&[u8]]| fs_type.is_some_and(|name| names.contains(&name));
         if is_one_of(&OBJECTS) {
-            return Some(Bind::Object);
+            return Verdict::Is(Some(Bind::Object));
         }
         let is_partly_mounted = is_one_of(&PARTLY_MOUNTED);
         if !is_partly_mounted && self.dentry_above(mount.root).is_some() {
-            return Some(Bind::Part);
+            return Verdict::Is(Some(Bind::Part));
         }
-        let is_again =
-            self.is_shown_before(mount) || (is_partly_mounted && self.is_shown_from_above(mount));
-        is_again.then_some(Bind::Again)
+        if is_partly_mounted && self.is_shown_from_above(mount) {
+            return Verdict::Is(Some(Bind::Again));
+        }
+        self.judge_same_directory(mount)
     }
 
     /// Rule 3 for the same directory.
-    fn is_shown_before(&self, mount: &Mount) -> bool {
-        let is_rival = |other: &Mount| other.source == mount.source;
-        let is_here = |other: &Mount| other.mountpoint == mount.mountpoint;
-        let here = || {
-            let all = self.showing(mount.root, mount.namespace);
-            all.filter(|other| is_rival(other))
-        };
-        // The namespace's own order first, which is in the index: mostly it is alone.
-        let Some(first) = here().next() else { return false };
-        if here().all(|other| is_here(other)) {
-            return false;
+    fn judge_same_directory(&self, mount: &Mount) -> Verdict<'_> {
+        let is_rival = |other: &&Arc<Mount>| other.source == mount.source;
+        let here = || self.showing(mount.root, mount.namespace).filter(is_rival);
+        if here().all(|other| other.key == mount.key) {
+            return Verdict::Is(None);
         }
         let oldest = self
             .showing_anywhere(mount.root)
-            .filter(|other| is_rival(other))
-            .min_by_key(|other| Self::order(other));
-        match oldest {
-            Some(oldest) if here().any(|other| other.mountpoint == oldest.mountpoint) => {
-                !is_here(oldest)
+            .filter(is_rival)
+            .min_by_key(|other| Self::order(other))
+            .filter(|oldest| here().any(|other| other.mountpoint == oldest.mountpoint));
+        let original = oldest.or_else(|| here().next());
+        if original.is_none_or(|original| original.mountpoint != mount.mountpoint) {
+            return Verdict::Is(Some(Bind::Again));
+        }
+        // A copy at the same place on another mount: of its parent's making, or after it?
+        let older_here = here().filter(|other| {
+            other.mountpoint == mount.mountpoint && Self::order(other) < Self::order(mount)
+        });
+        match (older_here.min_by_key(|other| Self::order(other)), self.mount(mount.parent)) {
+            (Some(original), Some(parent))
+                if parent.key != mount.key && Self::order(parent) > Self::order(original) =>
+            {
+                Verdict::AsIs(parent)
             }
-            _ => !is_here(first),
+            _ => Verdict::Is(None),
         }
     }
 

@@ -86,6 +86,46 @@ fn a_copy_of_a_namespace_has_the_binds_of_the_original() {
 }
 
 #[test]
+fn what_a_recursive_bind_copied_is_bound_and_what_was_propagated_to_it_later_is_not() {
+    // mount --rbind / /new; then, as both are shared, mount a tmpfs on /late and another one, with a
+    // mount on it, moved to /moved.
+    let tree = "\
+1 0 8:1 / / rw shared:1 - ext4 /dev/sda1 rw
+2 1 0:20 / /proc rw shared:2 - proc proc rw
+3 2 0:21 / /proc/sys rw shared:3 - binfmt_misc misc rw
+11 1 8:1 / /new rw shared:1 - ext4 /dev/sda1 rw
+12 11 0:20 / /new/proc rw shared:2 - proc proc rw
+13 12 0:21 / /new/proc/sys rw shared:3 - binfmt_misc misc rw
+21 1 0:30 / /late rw shared:4 - tmpfs late rw
+22 11 0:30 / /new/late rw shared:4 - tmpfs late rw
+31 1 0:31 / /moved rw shared:5 - tmpfs moved rw
+32 31 0:32 / /moved/on rw shared:6 - tmpfs on rw
+33 11 0:31 / /new/moved rw shared:5 - tmpfs moved rw
+34 33 0:32 / /new/moved/on rw shared:6 - tmpfs on rw
+41 1 8:1 /part /part rw - ext4 /dev/sda1 rw
+42 41 0:30 / /part/late rw - tmpfs late rw
+";
+    let again = Some(Bind::Again);
+    let expected = [
+        ("/", None),
+        ("/proc", None),
+        ("/proc/sys", None),
+        ("/new", again),
+        ("/new/proc", again),
+        ("/new/proc/sys", again),
+        ("/late", None),
+        ("/new/late", None),
+        ("/moved", None),
+        ("/moved/on", None),
+        ("/new/moved", None),
+        ("/new/moved/on", None),
+        ("/part", Some(Bind::Part)),
+        ("/part/late", again),
+    ];
+    check_binds(&host(tree), &expected);
+}
+
+#[test]
 fn propagated_copies_are_real_and_so_is_what_a_container_mounts_itself() {
     // /shared is bound to /peer; what is mounted on one appears on the other.
     let propagated = "\

@@ -1,5 +1,6 @@
 //! The chores of the project. A developer and the CI type the same words: `cargo xtask VERB`.
 
+mod api;
 mod check;
 mod docs;
 mod ebpf;
@@ -28,6 +29,8 @@ enum Verb {
     Ebpf(ebpf::Arguments),
     /// Write what differs between kernels (KERNELS.md and the plans), or check it
     Kernels(kernels::Arguments),
+    /// Write the list of public items (mountwatch/public-api.txt), or check it
+    Api(api::Arguments),
     /// Write the completions and man pages (contrib/), or check them
     Docs(docs::Arguments),
     /// Check format, lints and the rules of the house, run the tests that need no root
@@ -58,6 +61,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Toolchain(arguments) => toolchain::run(&arguments).map(success),
         Verb::Ebpf(arguments) => ebpf::run(&arguments).map(success),
         Verb::Kernels(arguments) => kernels::run(&arguments).map(success),
+        Verb::Api(arguments) => api::run(&arguments).map(success),
         Verb::Docs(arguments) => docs::run(&arguments).map(success),
         Verb::Check => check::run().map(success),
         Verb::Tidy => tidy::run().map(success),

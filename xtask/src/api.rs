@@ -71,5 +71,5 @@ fn list() -> Result<String> {
         .context(
             "this rustdoc's JSON is not understood: another compiler needs another public-api",
         )?;
-    Ok(api.items().map(|item| format!("{item}\n")).collect())
+    Ok(api.items().map(|item| item.to_string() + "\n").collect())
 }

@@ -6,9 +6,9 @@
 //! younger mount.
 
 use crate::model::{
-    Bytes, Coverage, DentryEvent, DentryKey, Device, Event, MountAttributes, MountEvent, MountId,
-    MountKey, NamespaceEvent, NamespaceInode, NamespaceKey, Origin, PeerGroupId, Revision,
-    SuperEvent, SuperFlags, SuperKey, UniqueMountId,
+    Bytes, Coverage, DentryEvent, DentryKey, Device, Event, MountEvent, MountId, MountKey,
+    NamespaceEvent, NamespaceInode, NamespaceKey, Origin, PeerGroupId, Revision, SuperEvent,
+    SuperKey, UniqueMountId,
 };
 use crate::query::{SnapshotView, Viewpoint};
 use crate::state::{Snapshot, State};
@@ -229,8 +229,8 @@ impl Index {
                 parent_id: MountId(line.parent_id),
                 unique_id: Some(UniqueMountId(UNIQUE_ID_BASE + self.lines)),
                 device: line.device,
-                super_flags: SuperFlags::of_words(&line.super_options),
-                attributes: MountAttributes::of_words(&line.options),
+                super_flags: line.super_flags(),
+                attributes: line.attributes(),
                 peer_group: line.peer_group.map(PeerGroupId),
                 master: line.master.map(PeerGroupId),
                 unbindable: line.is_unbindable,
@@ -249,7 +249,7 @@ impl Index {
                     key: SuperKey(line.device.0.into()),
                     device: line.device,
                     magic: 0,
-                    flags: SuperFlags::of_words(&line.super_options),
+                    flags: line.super_flags(),
                     fs_type: Bytes::from(&line.fs_type[..]),
                     options_stale: false,
                     options: Some(Bytes::from(line.file_system_options())),

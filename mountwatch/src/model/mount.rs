@@ -4,7 +4,6 @@ use super::{
     Bytes, DentryKey, Device, MountId, MountKey, NamespaceKey, PeerGroupId, SuperKey, UniqueMountId,
 };
 use bitflags::bitflags;
-use std::fmt;
 
 bitflags! {
     /// Attributes of one mount: the bits of the kernel's `mnt_flags` that mountinfo(5) shows in
@@ -29,43 +28,6 @@ bitflags! {
         const NOSYMFOLLOW = 0x80;
         /// Ours, not the kernel's number: the mount has an ID mapping of its own (since 5.12).
         const IDMAPPED = 1 << 31;
-    }
-}
-
-/// `show_mnt_opts` in `fs/proc_namespace.c`.
-const WORDS: &[(MountAttributes, &str)] = &[
-    (MountAttributes::NOSUID, "nosuid"),
-    (MountAttributes::NODEV, "nodev"),
-    (MountAttributes::NOEXEC, "noexec"),
-    (MountAttributes::NOATIME, "noatime"),
-    (MountAttributes::NODIRATIME, "nodiratime"),
-    (MountAttributes::RELATIME, "relatime"),
-    (MountAttributes::NOSYMFOLLOW, "nosymfollow"),
-    (MountAttributes::IDMAPPED, "idmapped"),
-];
-
-/// Field 6 of mountinfo(5): `rw` or `ro`, then a word for each attribute, in the kernel's order.
-impl fmt::Display for MountAttributes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.contains(Self::READONLY) { "ro" } else { "rw" })?;
-        WORDS
-            .iter()
-            .filter(|(attribute, _)| self.contains(*attribute))
-            .try_for_each(|(_, word)| write!(f, ",{word}"))
-    }
-}
-
-impl MountAttributes {
-    /// The attributes in field 6 of mountinfo(5). Words that are not known are passed over.
-    pub fn of_words(field: &[u8]) -> Self {
-        let words = field.split(|byte| *byte == b',');
-        words.fold(Self::empty(), |found, word| match word {
-            b"ro" => found | Self::READONLY,
-            word => WORDS
-                .iter()
-                .find(|(_, known)| known.as_bytes() == word)
-                .map_or(found, |(attribute, _)| found | *attribute),
-        })
     }
 }
 

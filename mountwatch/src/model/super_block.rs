@@ -2,7 +2,6 @@
 
 use super::{Bytes, Device, MountKey, SuperKey};
 use bitflags::bitflags;
-use std::fmt;
 
 bitflags! {
     /// Flags of a super block that mountinfo(5) shows before its options, in the kernel's own
@@ -19,40 +18,6 @@ bitflags! {
         const DIRSYNC = 1 << 7;
         /// `lazytime`.
         const LAZYTIME = 1 << 25;
-    }
-}
-
-/// `show_sb_opts` in `fs/proc_namespace.c`.
-const WORDS: &[(SuperFlags, &str)] = &[
-    (SuperFlags::SYNCHRONOUS, "sync"),
-    (SuperFlags::DIRSYNC, "dirsync"),
-    (SuperFlags::MANDLOCK, "mand"),
-    (SuperFlags::LAZYTIME, "lazytime"),
-];
-
-/// What mountinfo(5) writes before a file system's own options: `rw` or `ro`, then a word for each
-/// flag, in the kernel's order.
-impl fmt::Display for SuperFlags {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.contains(Self::RDONLY) { "ro" } else { "rw" })?;
-        WORDS
-            .iter()
-            .filter(|(flag, _)| self.contains(*flag))
-            .try_for_each(|(_, word)| write!(f, ",{word}"))
-    }
-}
-
-impl SuperFlags {
-    /// The flags among the words of field 11 of mountinfo(5).
-    pub fn of_words(field: &[u8]) -> Self {
-        let words = field.split(|byte| *byte == b',');
-        words.fold(Self::empty(), |found, word| match word {
-            b"ro" => found | Self::RDONLY,
-            word => WORDS
-                .iter()
-                .find(|(_, known)| known.as_bytes() == word)
-                .map_or(found, |(flag, _)| found | *flag),
-        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! A line of `/proc/PID/mountinfo`, see mountinfo(5), and the kernel's escapes in it.
 
 use crate::model::{Device, Dialect, MountAttributes, SuperFlags};
+use std::fmt;
 use thiserror::Error;
 
 /// Characters that the kernel escapes in a root and in a mountpoint: `show_mountinfo` in
@@ -254,6 +255,25 @@ fn octal(bytes: &[u8]) -> Option<(u8, &[u8])> {
         value = value * 8 + u16::from(digit - b'0');
     }
     Some((u8::try_from(value).ok()?, tail))
+}
+
+/// Field 6 of mountinfo(5): `rw` or `ro`, then a word for each attribute.
+impl fmt::Display for MountAttributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.contains(Self::READONLY) { "ro" } else { "rw" })?;
+        let mut words = MOUNT_WORDS.iter().filter(|(attribute, _)| self.contains(*attribute));
+        words.try_for_each(|(_, word)| write!(f, ",{word}"))
+    }
+}
+
+/// What mountinfo(5) has in field 11 before the file system's own options: `rw` or `ro`, then a word
+/// for each flag.
+impl fmt::Display for SuperFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.contains(Self::RDONLY) { "ro" } else { "rw" })?;
+        let mut words = SUPER_WORDS.iter().filter(|(flag, _)| self.contains(*flag));
+        words.try_for_each(|(_, word)| write!(f, ",{word}"))
+    }
 }
 
 #[cfg(test)]

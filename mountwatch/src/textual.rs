@@ -312,3 +312,72 @@ fn below(parent_root: &[u8], parent_path: &[u8], path: &[u8]) -> Vec<u8> {
     let path = [root, rest].concat();
     if path.is_empty() { b"/".to_vec() } else { path }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::mountinfo;
+    use proptest::prelude::*;
+
+    /// A host's table, as a kernel wrote it: stacks, a bind of a file, an nsfs mount, deleted roots,
+    /// escapes, options of file systems, propagation of all kinds.
+    const TEXT: &str = "\
+21 21 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,errors=remount-ro
+22 21 0:20 / /proc rw,nosuid,nodev,noexec,relatime shared:2 master:1 - proc proc rw
+23 21 0:30 / /a\\040b\\134c rw - tmpfs wi\\043th\\011tab rw,lazytime,size=64k
+24 23 0:31 /sub /a\\040b\\134c/on ro,noatime,nodiratime,nosymfollow unbindable - tmpfs x ro,sync
+25 21 254:0 /etc/hosts /etc/hosts rw,idmapped master:3 - ext4 /dev/vda rw,errors=remount-ro
+26 21 0:4 net:[4026531840] /run/netns rw - nsfs nsfs rw
+27 21 254:0 /gone//deleted /here rw - ext4 /dev/vda rw,errors=remount-ro
+";
+
+    #[test]
+    fn what_goes_in_comes_out() {
+        let view = Index::new().namespace(5, TEXT).unwrap().view(5).unwrap();
+        let out = mountinfo(view.snapshot(), view.viewpoint());
+        assert_eq!(String::from_utf8(out).unwrap(), TEXT);
+        assert_eq!(view.coverage(), &Coverage::Complete);
+    }
+
+    #[test]
+    fn what_is_no_table_is_refused() {
+        let index = || Index::new().namespace(5, "1 0 0:1 / / rw - a b rw\n").unwrap();
+        let line = index().namespace(6, "\n2 1 x").unwrap_err();
+        assert_eq!(
+            line.to_string(),
+            "line 2 of namespace 6: a line of mountinfo has no number for its device"
+        );
+        assert_eq!(index().namespace(5, "").unwrap_err(), TextError::SameNamespace(5));
+        let twice = index().namespace(6, "1 0 0:1 / / rw - a b rw\n");
+        assert_eq!(twice.unwrap_err(), TextError::SameId(1));
+        assert_eq!(index().view(7).unwrap_err(), TextError::NoNamespace(7));
+    }
+
+    #[test]
+    fn a_reader_in_a_directory_sees_the_same_lines() {
+        let text = "30 9 0:20 / /proc rw - proc proc rw\n31 30 0:31 / /proc/x rw - tmpfs x rw\n";
+        let view = Index::new().namespace(5, text).unwrap().view(5).unwrap();
+        let out = mountinfo(view.snapshot(), view.viewpoint());
+        assert_eq!(String::from_utf8(out).unwrap(), text);
+    }
+
+    fn any_table() -> impl Strategy<Value = String> {
+        let path = "(/[ab]){0,3}|/|x:\\[1\\]|/a//deleted";
+        let line =
+            (1u32..6, 0u32..6, 0u32..3, path, path).prop_map(|(id, parent, minor, root, path)| {
+                format!("{id} {parent} 0:{minor} {root} {path} rw - t s rw")
+            });
+        prop::collection::vec(line, 0..6).prop_map(|lines| lines.join("\n"))
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_makes_an_index_or_an_error(text in any_table(), noise: Vec<u8>) {
+            let _ = Index::new().namespace(5, &noise);
+            if let Ok(index) = Index::new().namespace(5, &text) {
+                let view = index.view(5).unwrap();
+                prop_assert!(view.snapshot().list(view.viewpoint()).len() <= text.lines().count());
+            }
+        }
+    }
+}

@@ -81,6 +81,17 @@ impl Asked {
         Ok(Self { view, tracker: None, answered_by: "mountinfo" })
     }
 
+    /// The kernel, where no back end starts and none was named.
+    fn instead(global: &Global, args: &InfoArgs, error: anyhow::Error) -> anyhow::Result<Self> {
+        let needs_index =
+            args.whose.ns.is_some() || matches!(id_of(&args.what), Some(WhichMount::UniqueId(_)));
+        if global.backend != Backend::Auto || needs_index {
+            return Err(error);
+        }
+        eprintln!("mountwatch: note: the kernel is asked directly: cannot {error:#}");
+        Self::kernel(args.whose)
+    }
+
     fn tracker(global: &Global, whose: WhoseArgs) -> anyhow::Result<Self> {
         let tracker = start::tracker(global)?;
         let answered_by = tracker.status().context("ask the tracker for its status")?.backend;
@@ -125,7 +136,7 @@ pub(super) fn run(global: &Global, args: &InfoArgs) -> anyhow::Result<ExitCode> 
     let asked = if asks_kernel(global, args.whose) {
         Asked::kernel(args.whose).with_context(about)?
     } else {
-        Asked::tracker(global, args.whose)?
+        Asked::tracker(global, args.whose).or_else(|error| Asked::instead(global, args, error))?
     };
     let portrait = portrait(&asked, args).with_context(about)?;
     let coverage = match asked.tracker {

@@ -5,8 +5,10 @@ use crate::model::{
     DentryEvent, DentryKey, Event, GroupDeadEvent, MountEvent, MountId, MountKey, NamespaceEvent,
     NamespaceInode, NamespaceKey, Origin, PeerGroupId,
 };
+use crate::query::SnapshotView;
 use mountwatch_common::hook;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 fn any_event() -> impl Strategy<Value = Event> {
     let origin = (0u32..4, any::<bool>(), any::<bool>()).prop_map(|(tid, in_transaction, scan)| {
@@ -82,7 +84,7 @@ proptest! {
             let _ = state.publish();
         }
         state.lost();
-        let snapshot = state.snapshot();
+        let snapshot = Arc::new(state.snapshot());
         let namespaces: Vec<_> = snapshot.namespaces().map(|known| known.key).collect();
         for key in namespaces {
             let Some(view) = snapshot.viewpoint_of_namespace(key) else { continue };
@@ -92,6 +94,10 @@ proptest! {
                 let _ = snapshot.covering(&listed.path, view);
                 let _ = snapshot.below(&listed.path, view);
                 let _ = snapshot.propagate_from(&listed.mount, view);
+                let _ = snapshot.host_path(&listed.path, view, view, Some(1));
+                let seen = SnapshotView::new(Arc::clone(&snapshot), view).with_host(view);
+                let portrait = seen.portrait(&listed.mount);
+                prop_assert_eq!(portrait.unwrap().info.bind, snapshot.bind(&listed.mount));
             }
         }
     }

@@ -31,7 +31,9 @@ use std::process::ExitCode;
 /// A live, exact index of every mount in every mount namespace of this host.
 #[derive(Debug, Parser)]
 #[command(name = "mountwatch", version, max_term_width = 100)]
-#[command(after_help = "Exit status: 0 done, 1 failed or nothing found, 2 wrong usage.")]
+#[command(
+    after_help = "Exit status: 0 done, 1 failed or nothing found, 2 wrong usage, 32 no mount point."
+)]
 pub struct Cli {
     /// Options of every command.
     #[command(flatten)]
@@ -247,6 +249,9 @@ mod tests {
             "list -T /a /b",
             "list -r -J",
             "list --real --pseudo",
+            "info",
+            "is-mountpoint -q -J /",
+            "namespaces --frob",
             "list --mountinfo -J",
             "watch -n 0",
             "watch --timeout -1",

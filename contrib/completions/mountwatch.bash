@@ -16,6 +16,9 @@ _mountwatch() {
             ",$1")
                 cmd="mountwatch"
                 ;;
+            mountwatch,doctor)
+                cmd="mountwatch__subcmd__doctor"
+                ;;
             mountwatch,help)
                 cmd="mountwatch__subcmd__help"
                 ;;
@@ -39,6 +42,9 @@ _mountwatch() {
                 ;;
             mountwatch,watch)
                 cmd="mountwatch__subcmd__watch"
+                ;;
+            mountwatch__subcmd__help,doctor)
+                cmd="mountwatch__subcmd__help__subcmd__doctor"
                 ;;
             mountwatch__subcmd__help,help)
                 cmd="mountwatch__subcmd__help__subcmd__help"
@@ -71,14 +77,48 @@ _mountwatch() {
 
     case "${cmd}" in
         mountwatch)
-            opts="-h -V --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help --version list info is-mountpoint watch namespaces verify status help"
+            opts="-h -V --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help --version list info is-mountpoint watch namespaces verify status doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --backend)
-                    COMPREPLY=($(compgen -W "auto hooks notify none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto hooks notify poll none" -- "${cur}"))
+                    return 0
+                    ;;
+                --ring-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --without-hook)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fallback-hook)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mute-hook)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        mountwatch__subcmd__doctor)
+            opts="-J -h --json --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --backend)
+                    COMPREPLY=($(compgen -W "auto hooks notify poll none" -- "${cur}"))
                     return 0
                     ;;
                 --ring-bytes)
@@ -105,8 +145,22 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__help)
-            opts="list info is-mountpoint watch namespaces verify status help"
+            opts="list info is-mountpoint watch namespaces verify status doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        mountwatch__subcmd__help__subcmd__doctor)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -250,7 +304,7 @@ _mountwatch() {
                     return 0
                     ;;
                 --backend)
-                    COMPREPLY=($(compgen -W "auto hooks notify none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto hooks notify poll none" -- "${cur}"))
                     return 0
                     ;;
                 --ring-bytes)
@@ -296,7 +350,7 @@ _mountwatch() {
                     return 0
                     ;;
                 --backend)
-                    COMPREPLY=($(compgen -W "auto hooks notify none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto hooks notify poll none" -- "${cur}"))
                     return 0
                     ;;
                 --ring-bytes)
@@ -398,7 +452,7 @@ _mountwatch() {
                     return 0
                     ;;
                 --backend)
-                    COMPREPLY=($(compgen -W "auto hooks notify none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto hooks notify poll none" -- "${cur}"))
                     return 0
                     ;;
                 --ring-bytes)
@@ -440,7 +494,7 @@ _mountwatch() {
                     return 0
                     ;;
                 --backend)
-                    COMPREPLY=($(compgen -W "auto hooks notify none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto hooks notify poll none" -- "${cur}"))
                     return 0
                     ;;
                 --ring-bytes)
@@ -474,7 +528,7 @@ _mountwatch() {
             fi
             case "${prev}" in
                 --backend)
-                    COMPREPLY=($(compgen -W "auto hooks notify none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto hooks notify poll none" -- "${cur}"))
                     return 0
                     ;;
                 --ring-bytes)
@@ -512,7 +566,7 @@ _mountwatch() {
                     return 0
                     ;;
                 --backend)
-                    COMPREPLY=($(compgen -W "auto hooks notify none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto hooks notify poll none" -- "${cur}"))
                     return 0
                     ;;
                 --ring-bytes)
@@ -558,7 +612,7 @@ _mountwatch() {
                     return 0
                     ;;
                 --backend)
-                    COMPREPLY=($(compgen -W "auto hooks notify none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto hooks notify poll none" -- "${cur}"))
                     return 0
                     ;;
                 --ring-bytes)

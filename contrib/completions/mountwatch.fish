@@ -27,6 +27,7 @@ end
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
 hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
 notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
+poll\t'No eBPF: mount tables are read again once in a second and before each answer'
 none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
@@ -44,6 +45,7 @@ complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "watch" -d 'Fo
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "namespaces" -d 'List the mount namespaces: what is in each, and what keeps it alive'
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "verify" -d 'Compare the index with the kernel, now, in every mount namespace'
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "status" -d 'Say how this host is watched, what cannot be seen, and what was counted'
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "doctor" -d 'Say in sentences what this host allows, which back end that makes, and what would help'
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s N -l task -d 'What this process or thread sees, from its root directory' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l ns -d 'What a process sees that enters this mount namespace: the inode of /proc/PID/ns/mnt' -r
@@ -58,6 +60,7 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s o -l outp
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
 hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
 notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
+poll\t'No eBPF: mount tables are read again once in a second and before each answer'
 none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
@@ -91,6 +94,7 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l ns -d 'Wh
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
 hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
 notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
+poll\t'No eBPF: mount tables are read again once in a second and before each answer'
 none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
@@ -107,6 +111,7 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l 
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
 hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
 notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
+poll\t'No eBPF: mount tables are read again once in a second and before each answer'
 none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
@@ -125,6 +130,7 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l timeout 
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
 hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
 notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
+poll\t'No eBPF: mount tables are read again once in a second and before each answer'
 none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
@@ -141,6 +147,7 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -s o -
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
 hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
 notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
+poll\t'No eBPF: mount tables are read again once in a second and before each answer'
 none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
@@ -156,6 +163,7 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l settle-
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
 hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
 notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
+poll\t'No eBPF: mount tables are read again once in a second and before each answer'
 none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
@@ -169,6 +177,7 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -s h -l he
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
 hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
 notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
+poll\t'No eBPF: mount tables are read again once in a second and before each answer'
 none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
@@ -179,11 +188,26 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l show-se
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status help" -f -a "list" -d 'List mounts: all that this process sees, or those asked for'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status help" -f -a "info" -d 'Tell everything about one mount'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status help" -f -a "is-mountpoint" -d 'Say whether a path is a mount point'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status help" -f -a "watch" -d 'Follow changes in every mount namespace'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status help" -f -a "namespaces" -d 'List the mount namespaces: what is in each, and what keeps it alive'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status help" -f -a "verify" -d 'Compare the index with the kernel, now, in every mount namespace'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status help" -f -a "status" -d 'Say how this host is watched, what cannot be seen, and what was counted'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
+hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
+notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
+poll\t'No eBPF: mount tables are read again once in a second and before each answer'
+none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -s J -l json -d 'JSON'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l kernel-log -d 'Print what the kernel side logs, on stderr'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status doctor help" -f -a "list" -d 'List mounts: all that this process sees, or those asked for'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status doctor help" -f -a "info" -d 'Tell everything about one mount'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status doctor help" -f -a "is-mountpoint" -d 'Say whether a path is a mount point'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status doctor help" -f -a "watch" -d 'Follow changes in every mount namespace'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status doctor help" -f -a "namespaces" -d 'List the mount namespaces: what is in each, and what keeps it alive'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status doctor help" -f -a "verify" -d 'Compare the index with the kernel, now, in every mount namespace'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status doctor help" -f -a "status" -d 'Say how this host is watched, what cannot be seen, and what was counted'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status doctor help" -f -a "doctor" -d 'Say in sentences what this host allows, which back end that makes, and what would help'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch namespaces verify status doctor help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -6,7 +6,7 @@ use super::source::{Sink, SourceError, Target};
 use super::steps;
 use super::writer::Writer;
 use crate::model::{Event, NamespaceInode};
-use crate::state::{ScanMark, State};
+use crate::state::{Published, ScanMark, State};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -22,6 +22,9 @@ struct Scanning<'a> {
     /// Namespaces that were told.
     told: u64,
     unscanned: Vec<String>,
+    /// Changes that ended meanwhile, and how many of them are wanted one by one.
+    steps: Vec<Published>,
+    room: usize,
 }
 
 impl Sink for Scanning<'_> {
@@ -31,7 +34,8 @@ impl Sink for Scanning<'_> {
     }
 
     fn take(&mut self, text: &[u8], events: Vec<Event>, lost: Lost) {
-        steps::apply(self.state, events, &lost, &self.panic, 0);
+        let room = self.room.saturating_sub(self.steps.len());
+        self.steps.extend(steps::apply(self.state, events, &lost, &self.panic, room));
         self.texts.take(text, self.state);
     }
 
@@ -80,12 +84,16 @@ impl Writer {
     }
 
     fn scan(&mut self, target: Target) -> Result<(Vec<NamespaceInode>, Vec<String>), SourceError> {
+        let room = self.room();
         let (source, state, panic) = self.split();
         let (mark, texts) = (state.begin_scan(), Texts::new(state));
-        let unscanned = Vec::new();
-        let mut sink = Scanning { state, panic, mark, texts, told: 0, unscanned };
+        let (unscanned, steps) = (Vec::new(), Vec::new());
+        let mut sink = Scanning { state, panic, mark, texts, told: 0, unscanned, steps, room };
         let found = source.scan(target, &mut sink);
-        let (told, unscanned) = (sink.told, sink.unscanned);
+        let (told, unscanned, steps) = (sink.told, sink.unscanned, sink.steps);
+        for step in steps {
+            self.show(step);
+        }
         self.parts().1.rescans += told + u64::from(matches!(target, Target::Task(_)));
         for sentence in &unscanned {
             self.note_refused(sentence, REFUSED_MAX);

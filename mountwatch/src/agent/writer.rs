@@ -263,11 +263,16 @@ impl Writer {
             let lag_ns = crate::kernel::host::monotonic_ns().saturating_sub(ktime_ns);
             self.numbers.lag_us_max = self.numbers.lag_us_max.max(lag_ns / 1_000);
         }
-        let room = if self.subscribers.is_empty() { 0 } else { steps::STEPS_MAX };
+        let room = self.room();
         let steps = steps::apply(&mut self.state, events, lost, &self.panic, room);
         for step in steps {
             self.show(step);
         }
+    }
+
+    /// How many changes are wanted one by one.
+    pub(super) fn room(&self) -> usize {
+        if self.subscribers.is_empty() { 0 } else { steps::STEPS_MAX }
     }
 
     /// A change that is open is about to end: its COMMIT comes before its system call returns.
@@ -311,7 +316,7 @@ impl Writer {
         }
     }
 
-    fn show(&mut self, published: Published) {
+    pub(super) fn show(&mut self, published: Published) {
         let published = Arc::new(published);
         *self.shared.latest.write().unwrap_or_else(PoisonError::into_inner) =
             Arc::clone(&published.snapshot);

@@ -183,7 +183,9 @@ impl Driver {
     /// Takes everything from the ring.
     fn drain(&mut self, kernel: &mut Kernel) {
         let waiting = kernel.hooks.ring.len();
-        self.take(kernel, waiting, false);
+        if let Some((_, step)) = self.take(kernel, waiting).pop() {
+            self.latest = Some(step.snapshot);
+        }
     }
 
     /// Takes some of what waits, and publishes if it can: a reader of a ring that others fill.
@@ -193,7 +195,7 @@ impl Driver {
         records: usize,
         history: &mut History,
     ) {
-        for (popped, step) in self.take(kernel, records, true) {
+        for (popped, step) in self.take(kernel, records) {
             self.audit_then(&step, popped, history);
             self.latest = Some(step.snapshot);
         }
@@ -211,14 +213,9 @@ impl Driver {
         self.found.extend(audited.found);
     }
 
-    /// Takes at most so many records, and notices what was lost until now. `by_step`: gives
-    /// the changes that ended on the way, each with the number of records until its end.
-    fn take(
-        &mut self,
-        kernel: &mut Kernel,
-        records: usize,
-        by_step: bool,
-    ) -> Vec<(u64, Published)> {
+    /// Takes at most so many records, and notices what was lost until now. Gives the
+    /// changes that ended on the way, each with the number of records until its end.
+    fn take(&mut self, kernel: &mut Kernel, records: usize) -> Vec<(u64, Published)> {
         let mut events = Vec::new();
         for _ in 0..records {
             let before = kernel.hooks.ring.popped();
@@ -233,9 +230,7 @@ impl Driver {
         let (state, panic_in) = (&mut self.state, &mut self.panic_in);
         let applied = catch_unwind(AssertUnwindSafe(|| {
             for (before, event) in events {
-                if by_step {
-                    steps.extend(state.step().map(|step| (before, step)));
-                }
+                steps.extend(state.step().map(|step| (before, step)));
                 if let Some(left) = panic_in {
                     *left = left.wrapping_sub(1);
                     if *left == u64::MAX {

@@ -31,8 +31,8 @@ pub(super) struct Teller {
     pub(super) table: Table,
     pub(super) dentries: Dentries,
     pub(super) counters: Counters,
-    /// Mounts whose mountpoint was renamed out of the tree that their parent shows. A name that
-    /// nobody knows may bring them back.
+    /// Mounts whose mountpoint was renamed out of the tree that their parent shows, and those on
+    /// them. A name that nobody knows may bring them back.
     pub(super) escaped: HashSet<MountKey>,
     /// Peer groups that a mount left: their slaves may have another master now.
     left: Vec<PeerGroupId>,
@@ -137,7 +137,9 @@ impl Teller {
             {
                 let way = way.to_vec();
                 let above = above.clone();
-                self.escaped.remove(&key);
+                if self.escaped.remove(&key) {
+                    self.again.extend(self.table.children(key));
+                }
                 return Ok(Some(self.event(&found, &above, &way, namespace, origin, out)));
             }
             if found.mountpoint.is_none() && looks.contains_key(&parent) {
@@ -154,17 +156,27 @@ impl Teller {
         let mut event = self.event(&found, &above, b"", namespace, origin, out);
         if has_escaped(&found, &above) {
             // Wherever it is now, it is not below the root of its parent: neither is this.
-            self.escaped.insert(key);
+            self.escape(key);
             let mut told = |event: DentryEvent| out.push(Event::Dentry(origin, event));
             event.mountpoint = self.dentries.root(above.device, b"/", &mut told);
             return Ok(Some(event));
         }
-        self.counters.unreachable += 1;
+        if self.escaped.contains(&event.parent) {
+            self.escape(key);
+        } else {
+            self.counters.unreachable += 1;
+        }
         // What was known of its mountpoint is the best that there is.
         if let Some(known) = self.table.mount(key).filter(|known| known.parent == event.parent) {
             event.mountpoint = known.mountpoint;
         }
         Ok(Some(event))
+    }
+
+    fn escape(&mut self, key: MountKey) {
+        if self.escaped.insert(key) {
+            self.again.extend(self.table.children(key));
+        }
     }
 
     fn event(

@@ -1,4 +1,4 @@
-//! The shell around the core: one writer thread that owns the [`State`], and handles to it.
+//! The shell around the core: one writer thread that owns the [`State`](crate::state::State), and handles to it.
 //!
 //! The writer takes what the back end has, applies it, publishes a snapshot, does what the core
 //! asks for, and answers commands. Readers hold immutable snapshots and wait for nobody, except

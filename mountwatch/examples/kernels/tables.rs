@@ -135,6 +135,21 @@ pub(crate) const PROBES: &[Probe] = &[
         file: "mountwatch/src/kernel/sys_bpf.rs",
     },
     Probe {
+        what: "programs on system calls that can be preempted (`trace_call_bpf_faultable`)",
+        kernels: "since 7.2",
+        how: "/proc/kallsyms",
+        without: "no spares for the programs of `notify`; where symbols are hidden a skip makes it \
+                  look at every mount",
+        file: "mountwatch/src/kernel/load/calls.rs",
+    },
+    Probe {
+        what: "a namespace with nothing on its root mount (`UNSHARE_EMPTY_MNTNS`)",
+        kernels: "since 7.1",
+        how: "statmount(2) and listmount(2) answer ENOENT",
+        without: "`notify` enters it and asks from inside",
+        file: "mountwatch/src/kernel/notify/births.rs",
+    },
+    Probe {
         what: "address of the ID mapping that changes nothing",
         kernels: "`nop_mnt_idmap` since 6.2, `init_user_ns` before",
         how: "/proc/kallsyms",
@@ -171,6 +186,15 @@ pub(crate) const RULES: &[(&str, &str)] = &[
     (
         "preemptible kernels (7.x) skip a program that is interrupted by itself",
         "hooks without a lock have a spare there (`mountwatch-ebpf/src/program.rs`)",
+    ),
+    (
+        "until 7.1 the kernel skips all programs on the tracepoints of a CPU while bpf(2) works on a \
+         map there",
+        "what changes while `notify` runs is mapped memory (`mountwatch/src/kernel/sys_map.rs`)",
+    ),
+    (
+        "since 7.2 programs on system calls can be preempted, and the kernel skips a program that is",
+        "each has a spare, and memory of its own (`mountwatch-ebpf/src/calls.rs`)",
     ),
     (
         "until 6.16 umount makes its mounts private one by one, when they have no namespace any \

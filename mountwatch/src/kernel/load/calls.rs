@@ -43,7 +43,7 @@ const PROGRAMS: &[(&str, &str, &str, &[Call])] = &[
     ("name_exit", "name_exit_spare", "exit", NAME_CALLS),
 ];
 
-/// The programs on tracepoints, for hosts that refuse [`Hooks`]. Dropping it detaches them.
+/// The programs on tracepoints, for hosts that refuse [`Hooks`](super::Hooks). Dropping it detaches them.
 pub struct Calls {
     ebpf: Ebpf,
     counters: Counters,

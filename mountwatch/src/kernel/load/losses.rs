@@ -29,7 +29,7 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// Losses about namespaces that the kernel side has noted ([`Places`]).
+    /// Losses about namespaces that the kernel side has noted (the map `LOST`).
     pub fn placed(&self) -> u64 {
         self.counters.iter().zip(counter::IS_LOSS).filter(|(_, is_loss)| *is_loss).map(at).sum()
     }

@@ -18,9 +18,9 @@ use mountwatch_common::{
 
 use crate::{
     calls::{Called, GLANCED, changes_attributes, kept, mount_namespace_of},
-    emit::{Wake, reserve},
+    emit::Wake,
     lost,
-    maps::{WALK, count, slot},
+    maps::{RECORDS, WALK, count, slot},
     read,
     step::next_mount,
     walk::{Walk, phase},
@@ -89,12 +89,15 @@ fn exit(context: &TracePointContext, called: *mut Called, slot: u32) {
     let before: u32 = read::member(ns, offset::NAMESPACE_NR_MOUNTS);
     glance_run(slot);
     let after: u32 = read::member(ns, offset::NAMESPACE_NR_MOUNTS);
-    let met = match WALK.get_ptr(slot) {
+    let (met, is_cut) = match WALK.get_ptr(slot) {
         // SAFETY: the slot is used by one program at a time (`maps::slot`).
-        Some(walk) => unsafe { (&raw const (*walk).told).read_volatile() },
-        None => 0,
+        Some(walk) => unsafe {
+            let is_cut = (&raw const (*walk).force).read_volatile() != 0;
+            ((&raw const (*walk).told).read_volatile(), is_cut)
+        },
+        None => (0, true),
     };
-    if met != before || met != after {
+    if is_cut || met != before || met != after {
         mark(called, GLANCED | flag::ASTRAY);
     }
 }
@@ -195,7 +198,11 @@ fn glance(walk: &mut Walk) {
     }
     let ns = walk.own_ns;
     walk.load_namespace(ns);
-    let Some(mut entry) = reserve::<GlanceRecord>(ns) else { return };
+    // No loss: the call's record says that there may be more.
+    let Some(mut entry) = RECORDS.reserve::<GlanceRecord>(0) else {
+        walk.force = 1;
+        return;
+    };
     let record = entry.as_mut_ptr();
     // SAFETY: the slot is ours until submitted; every field is written.
     unsafe {

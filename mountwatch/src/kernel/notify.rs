@@ -188,12 +188,11 @@ impl Notify {
         }
         self.umounts = asked.umounts;
         drained.lost |= self.notified(&notifications, now_ns, out)?;
-        self.attributes_changed(&asked.attributes, out)?;
+        self.silently_changed(&asked.attributes, &asked.names, out)?;
         if let Some(caller) = asked.super_blocks.take().or_else(|| self.own_root.take()) {
             self.super_blocks_changed(caller, out)?;
         }
         self.own_root = None;
-        self.names_changed(&asked.names, out)?;
         self.settle(now_ns, out)?;
         if self.is_unseen() {
             self.look_at_everything(now_ns, out, &mut drained)?;

@@ -107,13 +107,14 @@ impl Asked {
         }
         let effect = finished.as_ref().map(|finished| finished.effect).unwrap_or_default();
         // A call that failed may have changed a part.
-        if effect.attributes || !mounts.is_empty() {
+        let is_astray = call.header.flags & flag::ASTRAY != 0;
+        if effect.attributes || !mounts.is_empty() || is_astray {
             self.attributes.push(Attributes {
                 namespace: key,
                 tid,
                 ktime_ns,
                 mounts,
-                is_astray: call.header.flags & flag::ASTRAY != 0,
+                is_astray,
                 is_elsewhere: effect.elsewhere
                     && finished.as_ref().is_some_and(|finished| finished.may_be_elsewhere()),
             });

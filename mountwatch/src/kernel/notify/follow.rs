@@ -9,7 +9,7 @@ use crate::kernel::host;
 use crate::model::{
     CommitEvent, Event, GlimpsedEvent, MountKey, NamespaceKey, Origin, UniqueMountId,
 };
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use mountwatch_common::{hook, name};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -142,31 +142,63 @@ impl Notify {
     }
 
     /// What calls changed without a notification: the mounts that the kernel side met as they were
-    /// not told.
-    pub(super) fn attributes_changed(
+    /// not told, and those that rest on names that changed. A mount that several calls changed is
+    /// looked at once, for the last of them: as many looks as there are mounts, however many calls.
+    pub(super) fn silently_changed(
+        &mut self,
+        attributes: &[Attributes],
+        names: &[Names],
+        out: &mut Vec<Event>,
+    ) -> Result<(), NotifyError> {
+        let of_attributes = attributes.iter().map(|call| {
+            let keys = if call.is_astray {
+                self.teller.table.members(call.namespace)
+            } else {
+                call.mounts.clone()
+            };
+            (call.tid, call.ktime_ns, keys)
+        });
+        let of_names = names.iter().map(|call| {
+            let mut keys = self.resting_on(&call.hashes);
+            keys.extend(&self.teller.escaped);
+            (call.tid, call.ktime_ns, keys)
+        });
+        let mut calls: Vec<_> = of_attributes.chain(of_names).collect();
+        calls.sort_by_key(|(_, ktime_ns, _)| *ktime_ns);
+        let mut later = HashSet::new();
+        for (_, _, keys) in calls.iter_mut().rev() {
+            keys.retain(|key| later.insert(*key));
+        }
+        for (tid, ktime_ns, keys) in &calls {
+            let origin = self.callers.origin(*tid, *ktime_ns);
+            let begin = out.len();
+            let changed = self.teller.look_again(keys, origin, out)?;
+            log::trace!("{changed} of {} mounts changed by {origin:?}", keys.len());
+            self.commit(origin, begin, out)?;
+        }
+        self.changed_elsewhere(attributes, out)
+    }
+
+    /// A call that changed nothing in its own namespace may have changed another one.
+    fn changed_elsewhere(
         &mut self,
         calls: &[Attributes],
         out: &mut Vec<Event>,
     ) -> Result<(), NotifyError> {
-        for call in calls {
-            let origin = self.callers.origin(call.tid, call.ktime_ns);
-            let begin = out.len();
-            let mut changed = if call.is_astray {
-                let keys = self.teller.table.members(call.namespace);
-                self.teller.tell(&keys, call.namespace, Tell::Changes, origin, out)?
-            } else {
-                self.teller.look_again(&call.mounts, origin, out)?
-            };
-            if changed == 0 && call.is_elsewhere {
-                for namespace in self.teller.table.namespaces().to_vec() {
-                    let keys = self.teller.table.members(namespace);
-                    changed += self.teller.tell(&keys, namespace, Tell::Changes, origin, out)?;
-                }
-            }
-            log::trace!("{call:?}: {changed} changed");
-            self.commit(origin, begin, out)?;
+        let altered: HashSet<_> = self.teller.altered.iter().copied().collect();
+        let is_elsewhere = |call: &&Attributes| {
+            call.is_elsewhere
+                && !call.is_astray
+                && !call.mounts.iter().any(|key| altered.contains(key))
+        };
+        let Some(call) = calls.iter().rev().find(is_elsewhere) else { return Ok(()) };
+        let origin = self.callers.origin(call.tid, call.ktime_ns);
+        let begin = out.len();
+        for namespace in self.teller.table.namespaces().to_vec() {
+            let keys = self.teller.table.members(namespace);
+            self.teller.tell(&keys, namespace, Tell::Changes, origin, out)?;
         }
-        Ok(())
+        self.commit(origin, begin, out)
     }
 
     /// One mount of each super block.
@@ -180,24 +212,6 @@ impl Notify {
         let begin = out.len();
         self.teller.look_again(&keys, origin, out)?;
         self.commit(origin, begin, out)
-    }
-
-    /// Names were renamed or deleted: the mounts that rest on them are looked at.
-    pub(super) fn names_changed(
-        &mut self,
-        calls: &[Names],
-        out: &mut Vec<Event>,
-    ) -> Result<(), NotifyError> {
-        for call in calls {
-            log::trace!("{call:?}");
-            let origin = self.callers.origin(call.tid, call.ktime_ns);
-            let begin = out.len();
-            let mut keys = self.resting_on(&call.hashes);
-            keys.extend(&self.teller.escaped);
-            self.teller.look_again(&keys, origin, out)?;
-            self.commit(origin, begin, out)?;
-        }
-        Ok(())
     }
 
     /// The mounts that rest on names with these hashes.

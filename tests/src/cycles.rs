@@ -73,9 +73,10 @@ pub(crate) fn run(
     length: Duration,
     is_wanted: &dyn Fn(&str) -> bool,
 ) {
-    // The kernel skips a program that is interrupted by another task in the same one, now and then
-    // its spare too: then nobody knows what the call was given.
-    let may_be_unnamed = setting.backend == Some("notify") && has_preemptible_programs();
+    // The kernel skips a program on a system call while bpf(2) works on any map on that CPU (until
+    // 7.1), or while another task is in the same program there (since 7.2), now and then its spare
+    // too: then nobody knows what the call was given. It is told that a mount came and went.
+    let may_be_unnamed = setting.backend == Some("notify");
     for cycles in CYCLES.iter().filter(|cycles| is_wanted(cycles.name)) {
         let setting = setting.clone();
         let result =
@@ -201,12 +202,6 @@ impl Told {
         *self.hooks.entry(line["hook"].as_str().unwrap_or("nothing").to_owned()).or_default() += 1;
         false
     }
-}
-
-/// Whether programs on system calls can be preempted (since 7.2).
-fn has_preemptible_programs() -> bool {
-    let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-    symbols.contains(" trace_call_bpf_faultable\n")
 }
 
 fn source(thread: usize, number: u32) -> String {

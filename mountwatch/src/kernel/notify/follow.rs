@@ -72,6 +72,7 @@ impl Notify {
         let mut lost = false;
         let mut causes = self.causes(notifications);
         let mut change: Option<(Origin, usize)> = None;
+        let mut moved = HashMap::new();
         for notification in notifications {
             log::trace!("{notification:?}");
             let Notification::Mount { id, is_attached, is_detached, tid } = *notification else {
@@ -95,8 +96,10 @@ impl Notify {
             let key = MountKey(id.0);
             if is_attached {
                 let hint = self.callers.latest(tid).map(|call| NamespaceKey(call.ns_id));
-                if !self.teller.notified(key, hint, is_detached, origin, out)? {
+                if !self.teller.notified(key, hint, origin, out)? {
                     self.glimpse(key, origin, begin_ktime_ns);
+                } else if is_detached {
+                    moved.insert(key, origin);
                 }
             } else if !self.teller.gone(key, origin, out) {
                 // It left with its namespace, or was never seen.
@@ -104,6 +107,14 @@ impl Notify {
             }
         }
         if let Some((origin, begin)) = change {
+            self.commit(origin, begin, out)?;
+        }
+        // Only the top of a tree that moves is notified, but moved into a shared mount its mounts get
+        // peer groups. Once for each tree: the kernel's own list of what is below is too slow.
+        for (key, origin) in moved {
+            let begin = out.len();
+            let below = self.teller.table.below(key);
+            self.teller.look_again(&below, origin, out)?;
             self.commit(origin, begin, out)?;
         }
         self.own_roots();

@@ -95,6 +95,22 @@ impl Table {
             .collect()
     }
 
+    /// The mounts that sit on this one, on those, and so on.
+    pub(super) fn below(&self, key: MountKey) -> Vec<MountKey> {
+        let mut below = self.children(key);
+        let mut at = 0;
+        while let Some(next) = below.get(at).copied() {
+            // A state that looks were taken of at different times may have a circle.
+            let children = self.children(next);
+            below.extend(children.into_iter().filter(|child| *child != key));
+            at += 1;
+            if at > self.mounts.len() {
+                break;
+            }
+        }
+        below
+    }
+
     /// The mounts that were told to sit at one place: more than one while they are stacked anew.
     pub(super) fn at(&self, parent: MountKey, mountpoint: DentryKey) -> Vec<MountKey> {
         self.places
@@ -192,6 +208,12 @@ mod tests {
         assert!(table.put_mount(at(2, 6)).is_some());
         assert!(table.children(MountKey(1)).is_empty());
         assert_eq!(table.children(MountKey(2)), [MountKey(3)]);
+        table.put_mount(MountEvent {
+            key: MountKey(4),
+            parent: MountKey(3),
+            ..MountEvent::default()
+        });
+        assert_eq!(table.below(MountKey(2)), [MountKey(3), MountKey(4)]);
         assert_eq!(table.at(MountKey(2), DentryKey(6)), [MountKey(3)]);
         assert_eq!(table.members(NamespaceKey(1)), [MountKey(3)]);
         assert_eq!(table.slaves(PeerGroupId(7)), [MountKey(3)]);

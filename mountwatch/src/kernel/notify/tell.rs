@@ -318,21 +318,13 @@ impl Teller {
         &mut self,
         key: MountKey,
         hint: Option<NamespaceKey>,
-        moved: bool,
         origin: Origin,
         out: &mut Vec<Event>,
     ) -> Result<bool, LookError> {
         let Some(namespace) = self.namespace_of(key, hint)? else {
             return Ok(self.gone(key, origin, out));
         };
-        let mut keys = vec![key];
-        if moved {
-            // Only the top of a tree that moves is notified, but moved into a shared mount its
-            // mounts get peer groups.
-            let below = self.look.below(UniqueMountId(key.0), NamespaceId(namespace.0))?;
-            keys.extend(below.unwrap_or_default().into_iter().map(|id| MountKey(id.0)));
-        }
-        self.tell(&keys, namespace, Tell::Changes, origin, out)?;
+        self.tell(&[key], namespace, Tell::Changes, origin, out)?;
         // It may have gone between the two looks.
         Ok(self.table.mount(key).is_some())
     }

@@ -74,12 +74,13 @@ pub extern "C" fn dentry_step(slot: u32) -> i32 {
 fn fingerprint(walk: &Walk, dentry: u64) -> [u64; 4] {
     let parent = read::word(&walk.dentry_bytes, offset::DENTRY_PARENT);
     let inode = read::word(&walk.dentry_bytes, offset::DENTRY_INODE);
-    [
-        parent,
-        hash_and_length(walk),
-        inode | u64::from(is_deleted(walk, dentry, parent)),
-        control(control::EPOCH),
-    ]
+    let identity = if parent == dentry && inode != 0 {
+        // The name of a root of nsfs is made of this number, and the memory of both is reused.
+        read::member::<u64>(inode, offset::INODE_INO)
+    } else {
+        inode | u64::from(is_deleted(walk, dentry, parent))
+    };
+    [parent, hash_and_length(walk), identity, control(control::EPOCH)]
 }
 
 /// `d_name.hash_len`: the length is the upper half.

@@ -76,14 +76,7 @@ impl State {
     }
 
     pub(super) fn set_coverage(&mut self, key: NamespaceKey, coverage: Coverage) {
-        if let Some(known) = self.tables.namespace(key)
-            && known.coverage != coverage
-        {
-            let mut namespace = Namespace::clone(known);
-            namespace.coverage = coverage;
-            self.tables.put_namespace(namespace);
-            self.touched.dirty = true;
-        }
+        self.touched.dirty |= self.tables.set_coverage(key, coverage);
     }
 
     pub(super) fn mark_stale(&mut self, inode: NamespaceInode) {
@@ -93,9 +86,6 @@ impl State {
     }
 
     pub(super) fn mark_all_stale(&mut self) {
-        let keys: Vec<_> = self.tables.namespaces().map(|known| known.key).collect();
-        for key in keys {
-            self.set_coverage(key, Coverage::Stale);
-        }
+        self.touched.dirty |= self.tables.mark_all_stale();
     }
 }

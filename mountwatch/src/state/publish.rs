@@ -52,7 +52,7 @@ impl Published {
     /// Something of the same drain was lost: it is worth less than it says.
     #[must_use]
     pub fn was_lossy(self) -> Self {
-        let snapshot = Arc::unwrap_or_clone(self.snapshot).with_coverage(Coverage::Stale);
+        let snapshot = Arc::unwrap_or_clone(self.snapshot).into_stale();
         Self { snapshot: Arc::new(snapshot), ..self }
     }
 }

@@ -17,8 +17,10 @@ impl Snapshot {
         Self { tables, revision, coverage }
     }
 
-    pub(super) fn with_coverage(self, coverage: Coverage) -> Self {
-        Self { coverage, ..self }
+    /// The same, and stale: as a whole and each namespace.
+    pub(super) fn into_stale(mut self) -> Self {
+        self.tables.mark_all_stale();
+        Self { coverage: Coverage::Stale, ..self }
     }
 
     /// The number of this state.

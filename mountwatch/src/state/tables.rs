@@ -3,8 +3,8 @@
 //! Only this file touches the secondary indexes; the rules call its primitives.
 
 use crate::model::{
-    Bytes, DETACHED, DentryKey, Dialect, Mount, MountId, MountKey, Namespace, NamespaceInode,
-    NamespaceKey, PeerGroupId, SuperBlock, SuperKey, UniqueMountId,
+    Bytes, Coverage, DETACHED, DentryKey, Dialect, Mount, MountId, MountKey, Namespace,
+    NamespaceInode, NamespaceKey, PeerGroupId, SuperBlock, SuperKey, UniqueMountId,
 };
 use rpds::{HashTrieMapSync, RedBlackTreeSetSync};
 use std::sync::Arc;
@@ -290,6 +290,25 @@ impl Tables {
     pub(super) fn put_namespace(&mut self, namespace: Namespace) {
         self.by_inode.insert_mut(namespace.inode, namespace.key);
         self.namespaces.insert_mut(namespace.key, Arc::new(namespace));
+    }
+
+    /// Says how much is known of a namespace; whether that is something else than before.
+    pub(super) fn set_coverage(&mut self, key: NamespaceKey, coverage: Coverage) -> bool {
+        let Some(known) = self.namespace(key).filter(|known| known.coverage != coverage) else {
+            return false;
+        };
+        self.put_namespace(Namespace { coverage, ..Namespace::clone(known) });
+        true
+    }
+
+    /// Says of every namespace that what is known of it may be old.
+    pub(super) fn mark_all_stale(&mut self) -> bool {
+        let keys: Vec<_> = self.namespaces().map(|known| known.key).collect();
+        let mut is_new = false;
+        for key in keys {
+            is_new |= self.set_coverage(key, Coverage::Stale);
+        }
+        is_new
     }
 
     /// Takes a namespace out; its mounts stay in the table of mounts.

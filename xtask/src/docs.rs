@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{process, workspace};
+use crate::workspace;
 
 /// The example that knows the definitions.
 const EXAMPLE: &str = "docs";
@@ -17,15 +17,10 @@ pub(crate) struct Arguments {
 
 /// Writes or compares.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    example(if arguments.check { "check" } else { "write" })
+    workspace::run_example(EXAMPLE, arguments.check)
 }
 
 /// Fails if a file is not what the definitions give.
 pub(crate) fn check() -> Result<()> {
-    example("check")
-}
-
-fn example(verb: &str) -> Result<()> {
-    let mut cargo = workspace::cargo(["run", "--quiet", "--package", "mountwatch"]);
-    process::run(cargo.args(["--example", EXAMPLE, "--", verb]))
+    workspace::run_example(EXAMPLE, true)
 }

@@ -32,17 +32,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.update {
         update()?;
     }
-    example(if arguments.check { "check" } else { "write" })
+    workspace::run_example(EXAMPLE, arguments.check)
 }
 
 /// Fails if a file is not what the tables give.
 pub(crate) fn check() -> Result<()> {
-    example("check")
-}
-
-fn example(verb: &str) -> Result<()> {
-    let mut cargo = workspace::cargo(["run", "--quiet", "--package", "mountwatch"]);
-    process::run(cargo.args(["--example", EXAMPLE, "--", verb]))
+    workspace::run_example(EXAMPLE, true)
 }
 
 /// Reads the features of each kernel in a virtual machine.

@@ -52,6 +52,14 @@ pub(crate) fn build_static_example(example: &str) -> Result<PathBuf> {
     Ok(build_statically("--example", example)?.join("examples").join(example))
 }
 
+/// Runs an example of the library, which makes committed files out of the code. `is_check`: it writes
+/// nothing, and fails if a file is not what the code gives.
+pub(crate) fn run_example(example: &str, is_check: bool) -> Result<()> {
+    let verb = if is_check { "check" } else { "write" };
+    let mut cargo = cargo(["run", "--quiet", "--package", "mountwatch"]);
+    process::run(cargo.args(["--example", example, "--", verb]))
+}
+
 /// The directory of what was built.
 fn build_statically(kind: &str, name: &str) -> Result<PathBuf> {
     let target = path("target/vm");

@@ -15,7 +15,7 @@ use crate::kernel::namespaces::NamespacesError;
 use crate::kernel::notify::{LookError, NotifyError};
 use crate::kernel::poll::{PollError, Why};
 use crate::kernel::scan::ScanError;
-use crate::model::{Dialect, Event, NamespaceInode, SyscallCost};
+use crate::model::{DentryKey, Dialect, Event, NamespaceInode, SyscallCost};
 use crate::state::Retired;
 use mountwatch_common::{hook, limits};
 use std::os::fd::BorrowedFd;
@@ -234,20 +234,40 @@ pub(super) fn start(config: &Config) -> Result<Started, StartError> {
     }
 }
 
-/// Hands over what a scan in one piece gave: of one namespace, or of all.
-fn deliver(
-    wanted: Option<NamespaceInode>,
-    found: &[NamespaceInode],
-    events: Vec<Event>,
+/// A scan in one piece, of one namespace or of all, by a back end that tells what a namespace has and
+/// not what a task of it sees.
+fn scan_at_once<Error>(
+    target: Target,
     sink: &mut dyn Sink,
-) {
+    scan: impl FnOnce(Option<NamespaceInode>, &mut Vec<Event>) -> Result<Vec<NamespaceInode>, Error>,
+) -> Result<Vec<NamespaceInode>, SourceError>
+where
+    SourceError: From<Error>,
+{
+    let wanted = match target {
+        Target::All => None,
+        Target::Namespace(inode) => Some(inode),
+        Target::Task(_) => return Ok(Vec::new()),
+    };
+    let mut events = Vec::new();
+    sink.begin();
+    let found = scan(wanted, &mut events)?;
     sink.take(b"", events, Lost::Nothing);
     if let Some(inode) = wanted.filter(|_| found.is_empty()) {
         sink.not_found(inode, true);
     }
-    for inode in found {
+    for inode in &found {
         sink.end(*inode, true);
     }
+    Ok(found)
+}
+
+/// The dentries among what the index does not need any more, for back ends that keep no others.
+fn dentries_of(keys: &[Retired]) -> impl Iterator<Item = DentryKey> + '_ {
+    keys.iter().filter_map(|key| match key {
+        Retired::Dentry(key) => Some(*key),
+        Retired::Super(_) => None,
+    })
 }
 
 fn check(config: &Config) -> Result<(), StartError> {

@@ -48,25 +48,11 @@ impl Backend for Notify {
         target: Target,
         sink: &mut dyn Sink,
     ) -> Result<Vec<NamespaceInode>, SourceError> {
-        let inode = match target {
-            Target::All => None,
-            Target::Namespace(inode) => Some(inode),
-            // It tells options of single mounts.
-            Target::Task(_) => return Ok(Vec::new()),
-        };
-        let mut events = Vec::new();
-        sink.begin();
-        let found = self.scan(inode, &mut events)?;
-        super::deliver(inode, &found, events, sink);
-        Ok(found)
+        super::scan_at_once(target, sink, |inode, events| self.scan(inode, events))
     }
 
     fn forget(&mut self, keys: &[Retired]) {
-        for key in keys {
-            if let Retired::Dentry(key) = key {
-                self.forget(*key);
-            }
-        }
+        super::dentries_of(keys).for_each(|key| self.forget(key));
     }
 
     fn attached(&self) -> Vec<(String, String, String)> {

@@ -46,25 +46,11 @@ impl Backend for PollSource {
         target: Target,
         sink: &mut dyn Sink,
     ) -> Result<Vec<NamespaceInode>, SourceError> {
-        let inode = match target {
-            Target::All => None,
-            Target::Namespace(inode) => Some(inode),
-            // What such a task sees is no part of what it tells.
-            Target::Task(_) => return Ok(Vec::new()),
-        };
-        let mut events = Vec::new();
-        sink.begin();
-        let found = self.poll.scan(inode, &mut events)?;
-        super::deliver(inode, &found, events, sink);
-        Ok(found)
+        super::scan_at_once(target, sink, |inode, events| self.poll.scan(inode, events))
     }
 
     fn forget(&mut self, keys: &[Retired]) {
-        for key in keys {
-            if let Retired::Dentry(key) = key {
-                self.poll.forget(*key);
-            }
-        }
+        super::dentries_of(keys).for_each(|key| self.poll.forget(key));
     }
 
     fn attached(&self) -> Vec<(String, String, String)> {

@@ -95,7 +95,7 @@ impl Calls {
     }
 
     fn attach(&mut self) -> Result<(), LoadError> {
-        // Nothing where symbols are hidden: then a skip is a loss.
+        // Nothing where symbols are hidden: then each skip makes `notify` look at everything.
         let symbols = std::fs::read_to_string(SYMBOLS_PATH).unwrap_or_default();
         self.has_spares = symbols.contains(PREEMPTIBLE);
         for (program, spare, half, calls) in PROGRAMS {

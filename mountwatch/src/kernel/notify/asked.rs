@@ -84,12 +84,13 @@ impl Asked {
     pub(super) fn called(&mut self, call: &CallRecord, callers: &mut Callers, table: &Table) {
         let tid = tid_of(call);
         let ktime_ns = call.header.ktime_ns;
+        // Who renamed something may be gone by now: the record says who it was.
+        let finished = callers.take(call);
         if let Some(count) = call_table::names_of(i64::from(call.call)) {
             let hashes = call.args.get(..count).unwrap_or_default().to_vec();
             self.names.push(Names { hashes, tid, ktime_ns });
             return;
         }
-        let finished = callers.take(call);
         let key = NamespaceKey(call.ns_id);
         if call.ns_id != 0 && table.namespace(key).is_none() {
             self.births.push(Birth {
@@ -128,5 +129,30 @@ impl Asked {
         if effect.class == Class::Detach {
             self.umounts.push((tid, call.begin_ktime_ns, ktime_ns));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::FromZeros;
+
+    #[test]
+    fn who_renames_is_known_by_the_call() {
+        let mut call = CallRecord::new_zeroed();
+        call.header.flags = flag::EXIT;
+        // No such process: the number is above what the kernel gives.
+        call.header.pid_tgid = (u64::from(u32::MAX) << 32) | u64::from(u32::MAX - 1);
+        call.header.ktime_ns = 9;
+        call.call = u32::try_from(libc::SYS_renameat2).unwrap();
+        call.args = [5, 6, 7, 0, 0, 0];
+        call.comm[..2].copy_from_slice(b"mv");
+        let (mut asked, mut callers) = (Asked::default(), Callers::default());
+        asked.called(&call, &mut callers, &Table::default());
+        let names = asked.names.first().expect("a call about names");
+        assert_eq!((&names.hashes[..], names.tid), (&[5, 6][..], u32::MAX - 1));
+        assert_eq!(callers.origin(names.tid, names.ktime_ns).pid, u32::MAX);
+        assert_eq!(&callers.commit(names.tid).comm[..], b"mv");
+        assert!(asked.attributes.is_empty() && asked.births.is_empty());
     }
 }

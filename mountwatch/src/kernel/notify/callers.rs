@@ -85,6 +85,8 @@ impl Callers {
         }
         self.latest.insert(tid, *call);
         if call.header.flags & flag::EXIT == 0 {
+            // What is left is of a call whose end was lost.
+            self.texts.remove(&tid);
             return None;
         }
         let texts = self.texts.remove(&tid).unwrap_or_default();
@@ -284,6 +286,17 @@ mod tests {
         assert_eq!(&callers.commit(8).comm[..], b"sh");
         let origin = callers.origin(8, 1);
         assert_eq!((origin.pid, origin.tid), (7, 8));
+    }
+
+    #[test]
+    fn texts_of_a_call_whose_end_was_lost_are_not_those_of_the_next() {
+        let mut callers = Callers::default();
+        text(&mut callers, 1, b"/old");
+        callers.take(&call(libc::SYS_mount, false));
+        text(&mut callers, 1, b"/new");
+        callers.take(&call(libc::SYS_mount, true));
+        let glimpsed = callers.glimpsed(UniqueMountId(9), 8, 5);
+        assert_eq!(glimpsed.target.as_deref(), Some(&b"/new"[..]));
     }
 
     #[test]

@@ -197,10 +197,17 @@ impl Notify {
         out: &mut Vec<Event>,
     ) -> Result<(), NotifyError> {
         let altered: HashSet<_> = self.teller.altered.iter().copied().collect();
+        let table = &self.teller.table;
+        let is_own = |key: &MountKey, call: &Attributes| {
+            table.mount(*key).is_some_and(|mount| mount.namespace == Some(call.namespace))
+        };
         let is_elsewhere = |call: &&Attributes| {
-            call.is_elsewhere
-                && !call.is_astray
-                && !call.mounts.iter().any(|key| altered.contains(key))
+            let is_explained = if call.is_astray {
+                altered.iter().any(|key| is_own(key, call))
+            } else {
+                call.mounts.iter().any(|key| altered.contains(key))
+            };
+            call.is_elsewhere && !is_explained
         };
         let Some(call) = calls.iter().rev().find(is_elsewhere) else { return Ok(()) };
         let origin = self.callers.origin(call.tid, call.ktime_ns);

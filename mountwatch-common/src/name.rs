@@ -34,11 +34,17 @@ pub const fn finish(hash: u64) -> u64 {
 /// The index of a hash among [`crate::limits::STAMPS`] cells.
 #[inline]
 pub const fn cell(hash: u64) -> u32 {
-    ((hash >> 32) as u32 ^ (hash & 0xffff_ffff) as u32) & (crate::limits::STAMPS - 1)
+    fold(hash) & (crate::limits::STAMPS - 1)
 }
 
 /// The index of a hash among [`crate::limits::NAME_BITS`] bits.
 #[inline]
 pub const fn bit(hash: u64) -> u32 {
-    ((hash >> 32) as u32 ^ (hash & 0xffff_ffff) as u32) & (crate::limits::NAME_BITS - 1)
+    fold(hash) & (crate::limits::NAME_BITS - 1)
+}
+
+/// Both halves in one.
+#[inline]
+const fn fold(hash: u64) -> u32 {
+    (hash >> 32) as u32 ^ (hash & 0xffff_ffff) as u32
 }

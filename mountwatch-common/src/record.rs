@@ -49,7 +49,7 @@ pub mod kind {
     pub const CALL: u16 = 8;
     /// [`super::ArgumentRecord`], followed by the text: comes before the CALL that returns.
     pub const ARGUMENT: u16 = 9;
-    /// [`super::GlanceRecord`]: what a mount is like that may have changed (back end `notify`).
+    /// [`super::GlanceRecord`]: a mount that may have changed (back end `notify`).
     pub const GLANCE: u16 = 10;
 }
 
@@ -356,27 +356,13 @@ record! {
 }
 
 record! {
-    /// What can change of a mount without a notification, read when a call returned that changes
-    /// such things. Told only if it is not what was told last. 64 bytes.
+    /// A mount may have changed without a notification: when a call returned that changes such
+    /// things it was not as it was when it was told last. Userspace looks at it. 32 bytes.
     pub struct GlanceRecord {
         /// Kind GLANCE.
         pub header: Header,
         /// `mnt_id_unique`.
         pub unique_id: u64,
-        /// ID of its namespace.
-        pub ns_id: u64,
-        /// `mnt.mnt_flags`, as the kernel has them.
-        pub mnt_flags: u32,
-        /// `mnt_t_flags`, since 6.17.
-        pub t_flags: u32,
-        /// `mnt_group_id`.
-        pub group: u32,
-        /// `mnt_master->mnt_group_id`.
-        pub master: u32,
-        /// `mnt.mnt_sb->s_flags`, lower half.
-        pub sb_flags: u32,
-        /// Zero.
-        pub reserved: u32,
     }
 }
 
@@ -398,5 +384,5 @@ const _: () = {
     assert!(size_of::<CallRecord>() == 136);
     assert!(size_of::<ArgumentRecord>() == 40);
     assert!(size_of::<ArgumentShort>() == 104);
-    assert!(size_of::<GlanceRecord>() == 64);
+    assert!(size_of::<GlanceRecord>() == 32);
 };

@@ -196,8 +196,6 @@ fn glance(walk: &mut Walk) {
     if unsafe { GLANCES.get(unique_id) }.is_some_and(|told| *told == now) {
         return;
     }
-    let ns = walk.own_ns;
-    walk.load_namespace(ns);
     // No loss: the call's record says that there may be more.
     let Some(mut entry) = RECORDS.reserve::<GlanceRecord>(0) else {
         walk.force = 1;
@@ -208,13 +206,6 @@ fn glance(walk: &mut Walk) {
     unsafe {
         walk.header(&raw mut (*record).header, kind::GLANCE, 0);
         (*record).unique_id = unique_id;
-        (*record).ns_id = walk.ns_id;
-        (*record).mnt_flags = now.mnt_flags;
-        (*record).t_flags = now.t_flags;
-        (*record).group = now.group;
-        (*record).master = now.master;
-        (*record).sb_flags = now.sb_flags;
-        (*record).reserved = 0;
     }
     entry.submit(Wake::Silent.flags());
     // No room: told again next time.

@@ -20,8 +20,9 @@ use crate::{
     text::{name_hash, slot},
 };
 
-/// Bits of the names that matter, and behind them a word that is not 0 if all of them do. Userspace writes them through a mapping and not with bpf(2): while
-/// that is under way the kernel skips every program on a tracepoint on that CPU.
+/// Bits of the names that matter, and behind them a word that is not 0 if all of them do. Userspace
+/// writes them through a mapping and not with bpf(2): while that is under way the kernel skips
+/// every program on a tracepoint on that CPU.
 #[map]
 static NAMES: Array<u64> =
     Array::with_max_entries(limits::NAME_BITS / u64::BITS + 1, aya_ebpf::bindings::BPF_F_MMAPABLE);

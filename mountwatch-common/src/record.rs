@@ -95,7 +95,7 @@ pub mod flag {
 }
 
 record! {
-    /// What every record starts with. 24 bytes.
+    /// What every record starts with. 32 bytes.
     pub struct Header {
         /// One of [`kind`].
         pub kind: u16,
@@ -108,11 +108,14 @@ record! {
         pub ktime_ns: u64,
         /// `bpf_get_current_pid_tgid`: process in the upper half, thread in the lower.
         pub pid_tgid: u64,
+        /// When the system call of the mount family began that the thread is in; 0 if it is in none,
+        /// or if nobody saw its begin.
+        pub begin_ktime_ns: u64,
     }
 }
 
 record! {
-    /// The state of one `struct mount`. 136 bytes, then the source: `source_bytes` bytes of a
+    /// The state of one `struct mount`. 144 bytes, then the source: `source_bytes` bytes of a
     /// field of [`SOURCE_BYTES_SHORT`] or [`SOURCE_BYTES_MAX`] bytes.
     pub struct MountRecord {
         /// Kind MOUNT.
@@ -153,13 +156,14 @@ record! {
         pub source_bytes: u32,
         /// Zero.
         pub reserved: u32,
-        /// Zero; for the mount that this one is a copy of.
+        /// Address of the `struct mount` that this one is a copy of; 0 if it is none, or if that is
+        /// not known. It may be freed by now.
         pub copied_from: u64,
     }
 }
 
 record! {
-    /// A MOUNT with a source of up to [`SOURCE_BYTES_SHORT`] bytes. 184 bytes.
+    /// A MOUNT with a source of up to [`SOURCE_BYTES_SHORT`] bytes. 192 bytes.
     pub struct MountShort {
         /// The fixed part.
         pub mount: MountRecord,
@@ -180,7 +184,7 @@ record! {
 
 record! {
     /// The place of one dentry, told before the first mount that needs it, and after each change.
-    /// 56 bytes, then the name: `name_bytes` bytes of a field of [`NAME_BYTES_SHORT`] or 256 bytes.
+    /// 64 bytes, then the name: `name_bytes` bytes of a field of [`NAME_BYTES_SHORT`] or 256 bytes.
     pub struct DentryRecord {
         /// Kind DENTRY.
         pub header: Header,
@@ -198,7 +202,7 @@ record! {
 }
 
 record! {
-    /// A DENTRY with a short name. 96 bytes.
+    /// A DENTRY with a short name. 104 bytes.
     pub struct DentryShort {
         /// The fixed part.
         pub dentry: DentryRecord,
@@ -208,7 +212,7 @@ record! {
 }
 
 record! {
-    /// A DENTRY with a long name. 312 bytes.
+    /// A DENTRY with a long name. 320 bytes.
     pub struct DentryLong {
         /// The fixed part.
         pub dentry: DentryRecord,
@@ -219,7 +223,7 @@ record! {
 
 record! {
     /// The state of one `struct super_block`, told before the first mount that needs it, and after
-    /// each change. 152 bytes.
+    /// each change. 160 bytes.
     pub struct SuperRecord {
         /// Kind SUPER.
         pub header: Header,
@@ -239,7 +243,7 @@ record! {
 }
 
 record! {
-    /// A peer group died; its slaves now have the master of its last member. 40 bytes.
+    /// A peer group died; its slaves now have the master of its last member. 48 bytes.
     pub struct GroupRecord {
         /// Kind GROUP_DEAD.
         pub header: Header,
@@ -253,7 +257,7 @@ record! {
 }
 
 record! {
-    /// A mount namespace was born or died. 56 bytes.
+    /// A mount namespace was born or died. 64 bytes.
     pub struct NamespaceRecord {
         /// Kind NAMESPACE_BORN or NAMESPACE_GONE.
         pub header: Header,
@@ -271,7 +275,7 @@ record! {
 }
 
 record! {
-    /// The end of one change, with the task that made it. 64 bytes.
+    /// The end of one change, with the task that made it. 72 bytes.
     pub struct CommitRecord {
         /// Kind COMMIT.
         pub header: Header,
@@ -313,13 +317,11 @@ record! {
         pub comm: [u8; 16],
         /// `bpf_get_current_cgroup_id`.
         pub cgroup_id: u64,
-        /// `bpf_ktime_get_ns` when it began: the same in both records of a call.
-        pub begin_ktime_ns: u64,
     }
 }
 
 record! {
-    /// A text argument of a system call that is about to return. 40 bytes, then the text:
+    /// A text argument of a system call that is about to return. 48 bytes, then the text:
     /// `text_bytes` bytes of a field of [`TEXT_BYTES_SHORT`] or [`TEXT_BYTES_MAX`] bytes.
     pub struct ArgumentRecord {
         /// Kind ARGUMENT.
@@ -336,7 +338,7 @@ record! {
 }
 
 record! {
-    /// An ARGUMENT with a short text. 104 bytes.
+    /// An ARGUMENT with a short text. 112 bytes.
     pub struct ArgumentShort {
         /// The fixed part.
         pub argument: ArgumentRecord,
@@ -357,7 +359,7 @@ record! {
 
 record! {
     /// A mount may have changed without a notification: when a call returned that changes such
-    /// things it was not as it was when it was told last. Userspace looks at it. 32 bytes.
+    /// things it was not as it was when it was told last. Userspace looks at it. 40 bytes.
     pub struct GlanceRecord {
         /// Kind GLANCE.
         pub header: Header,
@@ -371,18 +373,18 @@ pub const RECORD_BYTES_MAX: usize = size_of::<MountLong>();
 
 // The sizes are part of the contract with the committed object: a change here is a change there.
 const _: () = {
-    assert!(size_of::<Header>() == 24);
-    assert!(size_of::<MountRecord>() == 136);
-    assert!(size_of::<MountShort>() == 184);
-    assert!(size_of::<DentryRecord>() == 56);
-    assert!(size_of::<DentryShort>() == 96);
-    assert!(size_of::<DentryLong>() == 312);
-    assert!(size_of::<SuperRecord>() == 152);
-    assert!(size_of::<GroupRecord>() == 40);
-    assert!(size_of::<NamespaceRecord>() == 56);
-    assert!(size_of::<CommitRecord>() == 64);
+    assert!(size_of::<Header>() == 32);
+    assert!(size_of::<MountRecord>() == 144);
+    assert!(size_of::<MountShort>() == 192);
+    assert!(size_of::<DentryRecord>() == 64);
+    assert!(size_of::<DentryShort>() == 104);
+    assert!(size_of::<DentryLong>() == 320);
+    assert!(size_of::<SuperRecord>() == 160);
+    assert!(size_of::<GroupRecord>() == 48);
+    assert!(size_of::<NamespaceRecord>() == 64);
+    assert!(size_of::<CommitRecord>() == 72);
     assert!(size_of::<CallRecord>() == 136);
-    assert!(size_of::<ArgumentRecord>() == 40);
-    assert!(size_of::<ArgumentShort>() == 104);
-    assert!(size_of::<GlanceRecord>() == 32);
+    assert!(size_of::<ArgumentRecord>() == 48);
+    assert!(size_of::<ArgumentShort>() == 112);
+    assert!(size_of::<GlanceRecord>() == 40);
 };

@@ -105,7 +105,8 @@ fn enter(context: &TracePointContext) {
             index += 1;
         }
         (*record).ret = 0;
-        (*record).begin_ktime_ns = begin_ktime_ns;
+        // It may have found no room.
+        (*record).header.begin_ktime_ns = begin_ktime_ns;
     }
     // The call's end wakes the reader.
     entry.submit(Wake::Silent.flags());
@@ -166,7 +167,6 @@ pub fn tell_exit(call: u64, result: u64, called: *const Called, names: Option<[u
             args.add(1).write_volatile(second);
         }
         (*record).ret = result as i64;
-        (*record).begin_ktime_ns = (&raw const (*called).ktime_ns).read_volatile();
     }
     entry.submit(Wake::Now.flags());
 }
@@ -217,6 +217,16 @@ pub fn kept_or_lost(result: u64) -> Option<*mut Called> {
         lost::lost(counter::ARGUMENTS_LOST, 0);
     }
     called
+}
+
+/// When the call began that the running thread is in; 0 if it is in none.
+#[inline(always)]
+pub fn begin_ktime_ns() -> u64 {
+    match kept() {
+        // SAFETY: an element of the map, which only this very thread removes.
+        Some(called) => unsafe { (&raw const (*called).ktime_ns).read_volatile() },
+        None => 0,
+    }
 }
 
 /// What the returning call was given.

@@ -15,6 +15,7 @@ use mountwatch_common::{
 };
 
 use crate::{
+    calls::begin_ktime_ns,
     lost,
     maps::{RECORDS, count, counted},
 };
@@ -70,27 +71,34 @@ pub fn reserve_for<T: 'static>(mount: u64) -> Option<RingBufEntry<T>> {
 pub fn header(header: *mut Header, kind: u16, hook: u16, flags: u32) {
     // SAFETY: the helper has no precondition.
     let now = unsafe { bpf_ktime_get_ns() };
-    fill_header(header, kind, hook, flags, now, bpf_get_current_pid_tgid());
+    let stamp = Stamp {
+        ktime_ns: now,
+        pid_tgid: bpf_get_current_pid_tgid(),
+        begin_ktime_ns: begin_ktime_ns(),
+    };
+    fill_header(header, kind, hook, flags, stamp);
+}
+
+/// When, in which thread, and in which call of it.
+#[derive(Clone, Copy)]
+pub struct Stamp {
+    pub ktime_ns: u64,
+    pub pid_tgid: u64,
+    pub begin_ktime_ns: u64,
 }
 
 /// Fills the header.
 #[inline(always)]
-pub fn fill_header(
-    header: *mut Header,
-    kind: u16,
-    hook: u16,
-    flags: u32,
-    ktime_ns: u64,
-    pid_tgid: u64,
-) {
+pub fn fill_header(header: *mut Header, kind: u16, hook: u16, flags: u32, stamp: Stamp) {
     // SAFETY: `header` lies in a slot that the caller has reserved. Volatile, so that the compiler
     // does not merge the stores and the later reads into one block copy through the stack.
     unsafe {
         write_volatile(&raw mut (*header).kind, kind);
         write_volatile(&raw mut (*header).hook, hook);
         write_volatile(&raw mut (*header).flags, flags);
-        write_volatile(&raw mut (*header).ktime_ns, ktime_ns);
-        write_volatile(&raw mut (*header).pid_tgid, pid_tgid);
+        write_volatile(&raw mut (*header).ktime_ns, stamp.ktime_ns);
+        write_volatile(&raw mut (*header).pid_tgid, stamp.pid_tgid);
+        write_volatile(&raw mut (*header).begin_ktime_ns, stamp.begin_ktime_ns);
     }
 }
 

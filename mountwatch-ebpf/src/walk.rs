@@ -7,12 +7,13 @@
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns};
 use mountwatch_common::{
-    offset,
+    hook, offset,
     record::{Header, flag},
 };
 
 use crate::{
-    emit::{Wake, fill_header},
+    calls::begin_ktime_ns,
+    emit::{Stamp, Wake, fill_header},
     maps::WALK,
     namespace, read,
 };
@@ -79,6 +80,8 @@ pub struct Walk {
     /// When the walk began, and in which thread.
     ktime_ns: u64,
     pid_tgid: u64,
+    /// When the call began that the thread is in.
+    begin_ktime_ns: u64,
     seen: [u64; SEEN_MAX],
     pub mount_bytes: [u8; read::MOUNT_BYTES],
     pub dentry_bytes: [u8; read::DENTRY_BYTES],
@@ -111,13 +114,20 @@ impl Walk {
         // SAFETY: the helper has no precondition.
         walk.ktime_ns = unsafe { bpf_ktime_get_ns() };
         walk.pid_tgid = bpf_get_current_pid_tgid();
+        // A scan is many walks, and nobody's call.
+        walk.begin_ktime_ns = if hook == hook::SCAN { 0 } else { begin_ktime_ns() };
         Some(walk)
     }
 
     /// Fills the header of one of this walk's records.
     #[inline(always)]
     pub fn header(&self, header: *mut Header, kind: u16, flags: u32) {
-        fill_header(header, kind, self.hook as u16, flags, self.ktime_ns, self.pid_tgid);
+        let stamp = Stamp {
+            ktime_ns: self.ktime_ns,
+            pid_tgid: self.pid_tgid,
+            begin_ktime_ns: self.begin_ktime_ns,
+        };
+        fill_header(header, kind, self.hook as u16, flags, stamp);
     }
 
     /// The ID of a parent: siblings have the same one.

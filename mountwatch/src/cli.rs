@@ -145,6 +145,7 @@ pub enum Command {
 }
 
 /// Arguments of `watch`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, Args)]
 pub struct WatchArgs {
     /// Only mounts at or below this path of this process.
@@ -155,7 +156,14 @@ pub struct WatchArgs {
     /// One JSON object a line.
     #[arg(short = 'J', long)]
     pub json: bool,
-    /// End after this many changes.
+    /// Operations too: each system call of the mount family with its arguments and its result, those
+    /// that failed included, after its changes.
+    #[arg(long, overrides_with = "no_operations")]
+    pub operations: bool,
+    /// Changes alone; the default.
+    #[arg(long, overrides_with = "operations")]
+    pub no_operations: bool,
+    /// End after this many changes, or operations if they are shown.
     #[arg(short = 'n', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
     /// End after this many seconds.

@@ -14,32 +14,41 @@
 //! | `master` | peer group from which a slave receives | `master:N` | `mnt_master` |
 //! | [`Namespace`] | the set of mounts that a process sees | `mnt_ns_id` | `struct mnt_namespace` |
 
+mod call;
 mod change;
 mod cost;
 mod coverage;
 mod dialect;
+mod errno;
 mod event;
 mod holder;
 mod id;
 mod mount;
 mod namespace;
+mod operation;
 mod super_block;
 
+pub use call::{ArgumentKind, ArgumentName, Call};
 pub use change::{Change, ChangeKind, Glimpsed, Task, Transaction};
 pub use cost::SyscallCost;
 pub use coverage::Coverage;
 pub use dialect::Dialect;
+pub use errno::errno_name;
 pub use event::{
-    CommitEvent, DentryEvent, Event, GlimpsedEvent, GroupDeadEvent, MountEvent, NamespaceEvent,
-    Origin, SuperEvent,
+    CallEvent, CommitEvent, DentryEvent, Event, GlimpsedEvent, GroupDeadEvent, MountEvent,
+    NamespaceEvent, Origin, SuperEvent,
 };
 pub use holder::{Holder, Holders};
 pub use id::{
     DentryKey, Device, MountId, MountKey, NamespaceId, NamespaceInode, NamespaceKey, PeerGroupId,
     Revision, SuperKey, UniqueMountId,
 };
-pub use mount::{Mount, MountAttributes};
+pub use mount::{Mount, MountAttributes, Provenance};
 pub use namespace::{DETACHED, Namespace};
+pub use operation::{
+    Container, EFFECTS_MAX, Effects, Given, GivenText, Operation, OperationId, Runtime,
+    Surroundings,
+};
 pub use super_block::{SuperBlock, SuperFlags};
 
 /// Bytes that are shared and never change: names, sources, option texts. Not necessarily UTF-8.

@@ -22,6 +22,7 @@ mod json;
 mod list_json;
 mod mountinfo;
 mod namespaces;
+mod operation;
 mod options;
 mod redact;
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub use info::{Source, info_json, info_text, is_mountpoint_json};
 pub use list_json::list_json;
 pub use mountinfo::{mountinfo, mountinfo_of};
 pub use namespaces::{NAMESPACE_COLUMNS, NamespaceColumn, namespaces_json, namespaces_table};
+pub use operation::{operation_json, operation_text};
 pub use redact::Secrets;
 pub use status::{status_json, status_text};
 pub use table::table;

@@ -9,6 +9,7 @@ mod check;
 mod dentry;
 mod group;
 mod namespace;
+mod operation;
 #[cfg(test)]
 mod options_tests;
 #[cfg(test)]
@@ -29,7 +30,9 @@ pub use snapshot::Snapshot;
 pub use super_block::Wanted;
 pub use tables::{Dentry, Tables};
 
-use crate::model::{Dialect, Mount, MountKey, NamespaceInode, NamespaceKey, Revision, Task};
+use crate::model::{
+    Dialect, Mount, MountKey, NamespaceInode, NamespaceKey, OperationId, Revision, Task,
+};
 use hashbrown::{HashMap, HashSet};
 use mountwatch_common::hook::Hook;
 use std::sync::Arc;
@@ -72,6 +75,7 @@ pub struct State {
     /// The last event ended a change, and nobody has been given it yet.
     ended: bool,
     groups: group::Dying,
+    operations: operation::Operations,
     /// Namespaces that were dropped since the last publication.
     dropped: HashSet<NamespaceKey>,
     retire: retire::Retire,
@@ -127,6 +131,7 @@ struct Touch {
     ktime_ns: u64,
     tid: u32,
     by_scan: bool,
+    operation: Option<OperationId>,
 }
 
 impl State {

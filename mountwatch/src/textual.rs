@@ -19,7 +19,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 const SCAN: Origin =
-    Origin { hook: hook::SCAN, in_transaction: false, scan: true, ktime_ns: 0, pid: 0, tid: 0 };
+    Origin { hook: hook::SCAN, in_transaction: false, scan: true, ..Origin::NOBODY };
 
 /// The first unique mount ID of the kernel is the one after this.
 const UNIQUE_ID_BASE: u64 = 1 << 31;

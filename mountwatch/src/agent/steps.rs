@@ -55,6 +55,7 @@ pub(super) fn ktime_of(event: &Event) -> u64 {
         | Event::NamespaceBorn(origin, _)
         | Event::NamespaceGone(origin, _)
         | Event::Glimpsed(origin, _)
-        | Event::Commit(origin, _) => origin.ktime_ns,
+        | Event::Commit(origin, _)
+        | Event::Call(origin, _) => origin.ktime_ns,
     }
 }

@@ -3,7 +3,7 @@
 use super::output::Reader;
 use super::{Global, WatchArgs, output, path, start};
 use crate::agent::{Lagged, Subscription, Tracker};
-use crate::model::{Change, ChangeKind, MountKey, Namespace};
+use crate::model::{Change, ChangeKind, MountKey, Namespace, Operation};
 use crate::query::Viewpoint;
 use crate::render::{Clock, Colours, Happening, Scene, Secrets, What, event_json, event_text};
 use crate::state::{Published, Snapshot};
@@ -169,6 +169,19 @@ impl<'a> Watch<'a> {
             let what = What::Change(change);
             lines += &self.line(what, &new, clock, change.ktime_ns, &mut before, &mut now);
         }
+        let operations = &published.transaction.operations;
+        for operation in operations.iter().filter(|_| self.args.operations) {
+            if self.left == 0 {
+                break;
+            }
+            if !self.is_operation_wanted(operation, &old, &new) {
+                continue;
+            }
+            self.left -= 1;
+            let what = What::Operation(operation);
+            let ktime_ns = operation.begin_ktime_ns;
+            lines += &self.line(what, &new, clock, ktime_ns, &mut before, &mut now);
+        }
         if old.coverage() != new.coverage() && self.left > 0 {
             lines += &self.line(What::Coverage, &new, clock, 0, &mut before, &mut now);
         }
@@ -227,6 +240,23 @@ impl<'a> Watch<'a> {
             }
             _ => false,
         }
+    }
+
+    /// An operation is wanted if a mount is that it is about, or if a path that it was given is at or
+    /// below the one that is watched.
+    fn is_operation_wanted(&self, operation: &Operation, old: &Snapshot, new: &Snapshot) -> bool {
+        let Some(filter) = &self.filter else { return true };
+        let effects = &operation.effects;
+        let mut ids = [&effects.created_ids, &effects.changed_ids, &effects.removed_ids]
+            .into_iter()
+            .flatten();
+        let is_wanted = |snapshot: &Snapshot, id| {
+            let mount = snapshot.mount_by_unique_id(id);
+            mount.is_some_and(|mount| self.is_wanted(mount.key, snapshot))
+        };
+        let texts = operation.texts.iter().filter_map(|given| given.text.as_ref());
+        ids.any(|id| is_wanted(old, *id) || is_wanted(new, *id))
+            || texts.into_iter().any(|text| is_below(text, &filter.path))
     }
 
     fn is_wanted(&self, mount: MountKey, snapshot: &Snapshot) -> bool {

@@ -44,7 +44,7 @@ const SYMBOLS_PATH: &str = "/proc/kallsyms";
 const LOCKDOWN_PATH: &str = "/sys/kernel/security/lockdown";
 
 /// Maps of the programs on system calls.
-const UNUSED: &[&str] = &["CALLING", "NAMES", "STAMPS", "AGES", "GLANCES"];
+const UNUSED: &[&str] = &["NAMES", "STAMPS", "AGES", "GLANCES"];
 
 /// Bits of a capability set, of linux/capability.h.
 const CAP_SYS_ADMIN: u64 = 1 << 21;

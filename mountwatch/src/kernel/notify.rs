@@ -340,12 +340,5 @@ impl Notify {
 }
 
 fn origin_of_none(hook: hook::Hook) -> Origin {
-    Origin {
-        hook,
-        in_transaction: false,
-        scan: false,
-        ktime_ns: host::monotonic_ns(),
-        pid: 0,
-        tid: 0,
-    }
+    Origin { hook, ktime_ns: host::monotonic_ns(), ..Origin::NOBODY }
 }

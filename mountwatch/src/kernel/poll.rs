@@ -356,12 +356,5 @@ impl Reader {
 
 /// Nobody is known to have done what a reading shows.
 fn origin() -> Origin {
-    Origin {
-        hook: hook::SCAN,
-        in_transaction: false,
-        scan: true,
-        ktime_ns: host::monotonic_ns(),
-        pid: 0,
-        tid: 0,
-    }
+    Origin { hook: hook::SCAN, scan: true, ktime_ns: host::monotonic_ns(), ..Origin::NOBODY }
 }

@@ -1,6 +1,9 @@
 //! Changes: what a transaction did to the index.
 
-use super::{Bytes, DentryKey, Mount, NamespaceInode, NamespaceKey, Revision, UniqueMountId};
+use super::{
+    Bytes, DentryKey, Mount, NamespaceInode, NamespaceKey, Operation, OperationId, Revision,
+    UniqueMountId,
+};
 use mountwatch_common::hook::Hook;
 use std::sync::Arc;
 
@@ -11,7 +14,7 @@ pub struct Task {
     pub pid: u32,
     /// Thread ID in the initial PID namespace; 0 if not known.
     pub tid: u32,
-    /// Effective user ID.
+    /// Real user ID in the initial user namespace.
     pub uid: u32,
     /// `comm`: up to 15 bytes, as the task had it at that moment.
     pub comm: Bytes,
@@ -30,6 +33,9 @@ pub struct Change {
     pub ktime_ns: u64,
     /// Who did it; `None` for changes found by a scan.
     pub task: Option<Arc<Task>>,
+    /// The operation that it is a part of, which is told when it is over ([`Transaction::operations`]).
+    /// `None` where that is not known, and for renames.
+    pub operation: Option<OperationId>,
 }
 
 /// The kinds of change.
@@ -147,4 +153,6 @@ pub struct Transaction {
     pub revision: Revision,
     /// Its changes, in the order in which they were told.
     pub changes: Vec<Change>,
+    /// Operations that are over. Their changes are those of this step and of earlier ones.
+    pub operations: Vec<Arc<Operation>>,
 }

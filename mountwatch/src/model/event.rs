@@ -4,8 +4,9 @@
 //! nothing, and the last one about an object is true.
 
 use super::{
-    Bytes, DentryKey, Device, Glimpsed, MountAttributes, MountId, MountKey, NamespaceId,
-    NamespaceInode, NamespaceKey, PeerGroupId, SuperFlags, SuperKey, UniqueMountId,
+    Bytes, Call, DentryKey, Device, GivenText, Glimpsed, MountAttributes, MountId, MountKey,
+    NamespaceId, NamespaceInode, NamespaceKey, PeerGroupId, SuperFlags, SuperKey, Surroundings,
+    UniqueMountId,
 };
 use mountwatch_common::hook::Hook;
 use std::sync::Arc;
@@ -25,6 +26,22 @@ pub struct Origin {
     pub pid: u32,
     /// Thread that made the change.
     pub tid: u32,
+    /// When the system call of the mount family began that the thread was in, CLOCK_MONOTONIC in
+    /// nanoseconds; 0 if it was in none, or if that is not known.
+    pub begin_ktime_ns: u64,
+}
+
+impl Origin {
+    /// Nobody, nowhere, at no time.
+    pub const NOBODY: Self = Self {
+        hook: 0,
+        in_transaction: false,
+        scan: false,
+        ktime_ns: 0,
+        pid: 0,
+        tid: 0,
+        begin_ktime_ns: 0,
+    };
 }
 
 /// One event with its origin.
@@ -48,6 +65,9 @@ pub enum Event {
     Glimpsed(Origin, GlimpsedEvent),
     /// All events of one task's change have been given.
     Commit(Origin, CommitEvent),
+    /// A system call of the mount family returned: all events of what it changed have been given.
+    /// The time of the origin is that of the end.
+    Call(Origin, Box<CallEvent>),
 }
 
 /// The state of a mount.
@@ -96,6 +116,8 @@ pub struct MountEvent {
     pub unbindable: bool,
     /// `mnt_devname`.
     pub source: Bytes,
+    /// The mount that it was copied from, if it is a copy and that is known.
+    pub copied_from: Option<MountKey>,
 }
 
 /// The place of a dentry.
@@ -175,6 +197,23 @@ pub struct CommitEvent {
     pub comm: Bytes,
     /// `bpf_get_current_cgroup_id`, 0 if not known.
     pub cgroup_id: u64,
-    /// Effective user ID.
+    /// Real user ID in the initial user namespace.
     pub uid: u32,
+}
+
+/// A system call of the mount family returned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallEvent {
+    /// Which.
+    pub call: Call,
+    /// What it was given, as numbers; what it does not have is 0.
+    pub arguments: [u64; 6],
+    /// Those of them that are texts.
+    pub texts: Vec<GivenText>,
+    /// What it returned: negative is an error number.
+    pub result: i64,
+    /// Who made it.
+    pub caller: CommitEvent,
+    /// What else is known of the caller.
+    pub surroundings: Surroundings,
 }

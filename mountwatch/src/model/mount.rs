@@ -1,7 +1,8 @@
 //! One mount.
 
 use super::{
-    Bytes, DentryKey, Device, MountId, MountKey, NamespaceKey, PeerGroupId, SuperKey, UniqueMountId,
+    Bytes, DentryKey, Device, MountId, MountKey, NamespaceKey, OperationId, PeerGroupId, SuperKey,
+    UniqueMountId,
 };
 use bitflags::bitflags;
 
@@ -34,7 +35,7 @@ bitflags! {
 /// One mount, as the kernel has it. Where it is (`parent`, `mountpoint`) and what it shows (`root`)
 /// are dentries, not texts: an absolute path is computed when it is asked for, so that a rename or
 /// a move above it costs nothing and never leaves a wrong text behind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Mount {
     /// What it is known by in this index.
     pub key: MountKey,
@@ -69,6 +70,95 @@ pub struct Mount {
     pub source: Bytes,
     /// It is the root mount of its namespace (`mnt_namespace.root`), below everything else there.
     pub is_namespace_root: bool,
+    /// How it came to be as it is. Two mounts are equal whatever this is: it is our knowledge, not a
+    /// fact of the kernel.
+    pub provenance: Provenance,
+}
+
+impl PartialEq for Mount {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            key,
+            parent,
+            namespace,
+            super_block,
+            root,
+            mountpoint,
+            id,
+            parent_id,
+            unique_id,
+            device,
+            attributes,
+            peer_group,
+            master,
+            unbindable,
+            source,
+            is_namespace_root,
+            provenance: _,
+        } = self;
+        (key, parent, namespace, super_block, root, mountpoint)
+            == (
+                &other.key,
+                &other.parent,
+                &other.namespace,
+                &other.super_block,
+                &other.root,
+                &other.mountpoint,
+            )
+            && (id, parent_id, unique_id, device)
+                == (&other.id, &other.parent_id, &other.unique_id, &other.device)
+            && (attributes, peer_group, master, unbindable)
+                == (&other.attributes, &other.peer_group, &other.master, &other.unbindable)
+            && (source, is_namespace_root) == (&other.source, &other.is_namespace_root)
+    }
+}
+
+impl Eq for Mount {}
+
+/// How a mount came to be as it is: 24 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// The operation that made it. `None`: it was there before mountwatch, or was found by a scan.
+    pub created_by: Option<OperationId>,
+    /// The last operation after that which changed it: its place, its attributes, its peer group.
+    pub changed_by: Option<OperationId>,
+    /// A unique ID, or before 6.8 one that is reused; 0 for none.
+    copied_from: u64,
+}
+
+/// The least unique mount ID; greater than any reused one.
+const UNIQUE_MIN: u64 = 1 << 31;
+
+impl Provenance {
+    /// Of a mount that an operation makes.
+    pub fn created_by(operation: Option<OperationId>) -> Self {
+        Self { created_by: operation, ..Self::default() }
+    }
+
+    /// The same mount, changed by an operation.
+    #[must_use]
+    pub fn with_changed_by(self, operation: Option<OperationId>) -> Self {
+        let operation = operation.filter(|id| self.created_by != Some(*id));
+        Self { changed_by: operation.or(self.changed_by), ..self }
+    }
+
+    /// The same, as a copy of another mount.
+    #[must_use]
+    pub fn with_copied_from(self, original: &Mount) -> Self {
+        let id = original.unique_id.map_or(u64::from(original.id.0), |id| id.0);
+        Self { copied_from: id, ..self }
+    }
+
+    /// The mount that it was copied from when it was made: by its unique ID.
+    pub fn copied_from(&self) -> Option<UniqueMountId> {
+        (self.copied_from >= UNIQUE_MIN).then_some(UniqueMountId(self.copied_from))
+    }
+
+    /// The same by its ID that is reused, before 6.8.
+    pub fn copied_from_id(&self) -> Option<MountId> {
+        let id = u32::try_from(self.copied_from).ok()?;
+        (id != 0 && u64::from(id) < UNIQUE_MIN).then_some(MountId(id))
+    }
 }
 
 impl Mount {

@@ -2,8 +2,8 @@
 
 use super::facts::{Facts, Happening, Scene, What};
 use super::json::Object;
-use super::rfc3339;
-use crate::model::{Bytes, Change, ChangeKind, Glimpsed, Mount};
+use super::{operation, rfc3339};
+use crate::model::{Bytes, Change, ChangeKind, Glimpsed, Mount, OperationId};
 use mountwatch_common::hook;
 
 /// The keys of every line about a mount, in their order; `from` and `before` follow where there was
@@ -37,6 +37,7 @@ pub(super) const KEYS: &[&str] = &[
     "uid",
     "comm",
     "cgroup_id",
+    "operation",
     "hook",
     "ktime_ns",
 ];
@@ -61,6 +62,7 @@ pub fn event_json(
         What::Lost(why) => line.put("why", why),
         What::Coverage => line.put("blind", happening.coverage.blind().to_vec()),
         What::Change(change) => put_change(&mut line, change, before, now),
+        What::Operation(operation) => operation::put(&mut line, operation, now.secrets()),
     }
     line.line() + "\n"
 }
@@ -170,6 +172,7 @@ fn put_origin(line: &mut Object, change: Option<&Change>) {
     line.put("uid", task.map(|task| task.uid));
     line.put_bytes("comm", task.map(|task| &task.comm[..]));
     line.put("cgroup_id", task.map(|task| task.cgroup_id).filter(|id| *id != 0));
+    line.put("operation", change.and_then(|change| change.operation).map(OperationId::get));
     line.put("hook", change.map(|change| hook::name(change.hook)));
     line.put("ktime_ns", change.map(|change| change.ktime_ns).filter(|ktime| *ktime != 0));
 }

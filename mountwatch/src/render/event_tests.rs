@@ -14,7 +14,7 @@ use mountwatch_common::hook;
 const WALL_NS: u64 = 1_709_251_200_000_001_000;
 
 fn by(hook: hook::Hook) -> Origin {
-    Origin { hook, in_transaction: true, scan: false, ktime_ns: 500, pid: 70, tid: 71 }
+    Origin { hook, in_transaction: true, ktime_ns: 500, pid: 70, tid: 71, ..Origin::NOBODY }
 }
 
 /// Applies the events as one change of a task; gives its lines as text and as JSON.

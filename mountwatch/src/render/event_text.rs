@@ -1,7 +1,7 @@
 //! Event lines for people.
 
 use super::facts::{Facts, Happening, Scene, What};
-use super::{rfc3339, text};
+use super::{operation_text, rfc3339, text};
 use crate::model::{Change, ChangeKind};
 use std::fmt::Write;
 
@@ -30,6 +30,7 @@ pub fn event_text(
         What::Synced => push(&mut line, &format!("revision {}", happening.revision)),
         What::Lost(why) => push(&mut line, why),
         What::Coverage => push(&mut line, happening.coverage.word()),
+        What::Operation(operation) => push(&mut line, &operation_text(operation, now.secrets())),
         What::Change(change) => {
             push_change(&mut line, change, before, now);
             push(&mut line, &who(change));
@@ -159,7 +160,7 @@ fn painted(word: &str, colours: Colours) -> String {
         (Colours::On, "attach" | "namespace_born") => 32,
         (Colours::On, "detach" | "namespace_gone") => 31,
         (Colours::On, "lost" | "coverage") => 35,
-        (Colours::On, "present" | "synced") => 2,
+        (Colours::On, "present" | "synced" | "operation") => 2,
         (Colours::On, _) => 33,
     };
     format!("\x1b[{colour}m{word:<WORD_WIDTH$}\x1b[0m")

@@ -2,7 +2,7 @@
 
 use super::{Secrets, View, column};
 use crate::model::{
-    Change, Coverage, DentryKey, Mount, MountKey, NamespaceInode, NamespaceKey, Revision,
+    Change, Coverage, DentryKey, Mount, MountKey, NamespaceInode, NamespaceKey, Operation, Revision,
 };
 use crate::query::Viewpoint;
 use crate::state::Tables;
@@ -35,6 +35,8 @@ pub enum What<'a> {
     Coverage,
     /// A change.
     Change(&'a Change),
+    /// An operation is over.
+    Operation(&'a Operation),
 }
 
 impl What<'_> {
@@ -46,6 +48,7 @@ impl What<'_> {
             Self::Lost(_) => "lost",
             Self::Coverage => "coverage",
             Self::Change(change) => change.kind.word(),
+            Self::Operation(_) => "operation",
         }
     }
 }
@@ -71,6 +74,10 @@ impl<'a> Scene<'a> {
             let listed = self.tables.list(view);
             self.paths.extend(listed.into_iter().map(|listed| (listed.mount.key, listed.path)));
         }
+    }
+
+    pub(super) fn secrets(&self) -> Secrets {
+        self.secrets
     }
 
     /// The mountpoint as seen from the root of the mount's namespace.

@@ -11,6 +11,7 @@ pub(super) enum Json {
     Null,
     Flag(bool),
     Number(u64),
+    Signed(i64),
     Text(String),
     List(Vec<Json>),
     Object(Object),
@@ -78,6 +79,7 @@ impl Serialize for Json {
             Self::Null => serializer.serialize_unit(),
             Self::Flag(flag) => serializer.serialize_bool(*flag),
             Self::Number(number) => serializer.serialize_u64(*number),
+            Self::Signed(number) => serializer.serialize_i64(*number),
             Self::Text(text) => serializer.serialize_str(text),
             Self::List(list) => {
                 let mut seq = serializer.serialize_seq(Some(list.len()))?;

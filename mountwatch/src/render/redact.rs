@@ -1,7 +1,7 @@
 //! Mount options can hold secrets: the values of known keys are hidden.
 
 /// What stands where a secret was. It is what the kernel itself shows for those of Ceph.
-const HIDDEN: &[u8] = b"<hidden>";
+pub(super) const HIDDEN: &[u8] = b"<hidden>";
 
 /// Keys whose value is a secret, alone or as the last word of a longer key (`auth_token`).
 const SECRET_KEYS: &[&[u8]] = &[
@@ -38,6 +38,11 @@ impl Secrets {
             return source.to_vec();
         }
         hide_url_password(self.values(source, b",;?& "))
+    }
+
+    /// The value of an option whose key stands elsewhere: `None` if it is a secret.
+    pub fn value(self, key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+        (self == Self::Shown || !is_secret(key)).then(|| value.to_vec())
     }
 
     fn values(self, text: &[u8], separators: &[u8]) -> Vec<u8> {

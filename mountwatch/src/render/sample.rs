@@ -12,7 +12,7 @@ use mountwatch_common::hook;
 pub(super) const NAMESPACE: NamespaceKey = NamespaceKey(1);
 
 const SCAN: Origin =
-    Origin { hook: hook::SCAN, in_transaction: false, scan: true, ktime_ns: 0, pid: 0, tid: 0 };
+    Origin { hook: hook::SCAN, in_transaction: false, scan: true, ..Origin::NOBODY };
 
 /// A root, what is mounted on it under strange names, stacked, bound and hidden mounts.
 pub(super) fn state() -> State {

@@ -3,7 +3,7 @@
 use super::{Need, State};
 use crate::model::{
     CommitEvent, DETACHED, Event, Mount, MountEvent, MountKey, Namespace, NamespaceKey, Origin,
-    Task,
+    Provenance, Task,
 };
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ impl State {
                 self.touch_glimpsed(origin, event);
             }
             Event::Commit(origin, commit) => self.commit(origin, commit),
+            Event::Call(origin, call) => self.operations.returned(origin, *call),
         }
     }
 
@@ -47,14 +48,7 @@ impl State {
         }
         self.open.threads.remove(&origin.tid);
         self.ended = true;
-        let task = Task {
-            pid: origin.pid,
-            tid: origin.tid,
-            uid: commit.uid,
-            comm: commit.comm,
-            cgroup_id: commit.cgroup_id,
-        };
-        self.open.tasks.insert(origin.tid, Arc::new(task));
+        self.open.tasks.insert(origin.tid, Arc::new(task_of(origin, commit)));
     }
 
     fn mount(&mut self, origin: Origin, event: &MountEvent) {
@@ -72,16 +66,19 @@ impl State {
         self.told.insert(event.key, self.sequence);
         self.refresh_super_flags(event);
         let mount = mount_of(namespace, event);
-        if self.tables.mount(event.key).is_some_and(|known| **known == mount) {
+        let known = self.tables.mount(event.key);
+        if known.is_some_and(|known| **known == mount) {
             return;
         }
+        let provenance = self.provenance(origin, event);
         // Nobody sees paths or options of a detached tree: what it needs is told with its attachment.
         if namespace != DETACHED {
             self.refer_dentry(event.root);
             self.refer_dentry(event.mountpoint);
             self.refer_super(event.super_block, event.key);
         }
-        let before = self.tables.put_mount(mount);
+        self.refer_operations(provenance);
+        let before = self.tables.put_mount(Mount { provenance, ..mount });
         if let Some(before) = &before {
             self.release(before);
         }
@@ -106,6 +103,7 @@ impl State {
     }
 
     fn release(&mut self, mount: &Mount) {
+        self.release_operations(mount.provenance);
         if mount.namespace == DETACHED {
             return;
         }
@@ -163,5 +161,17 @@ fn mount_of(namespace: NamespaceKey, event: &MountEvent) -> Mount {
         unbindable: event.unbindable,
         source: Arc::clone(&event.source),
         is_namespace_root: event.is_namespace_root,
+        provenance: Provenance::default(),
+    }
+}
+
+/// Who made a change, by its end.
+pub(super) fn task_of(origin: Origin, commit: CommitEvent) -> Task {
+    Task {
+        pid: origin.pid,
+        tid: origin.tid,
+        uid: commit.uid,
+        comm: commit.comm,
+        cgroup_id: commit.cgroup_id,
     }
 }

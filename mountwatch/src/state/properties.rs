@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 fn any_event() -> impl Strategy<Value = Event> {
     let origin = (0u32..4, any::<bool>(), any::<bool>()).prop_map(|(tid, in_transaction, scan)| {
-        Origin { hook: hook::COMMIT, in_transaction, scan, ktime_ns: 0, pid: 1, tid }
+        Origin { hook: hook::COMMIT, in_transaction, scan, pid: 1, tid, ..Origin::NOBODY }
     });
     let group = prop::option::of((0u32..4).prop_map(PeerGroupId));
     let mount = (

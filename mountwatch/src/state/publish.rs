@@ -3,7 +3,7 @@
 use super::{Snapshot, State, Touch};
 use crate::model::{
     Change, ChangeKind, Coverage, DentryKey, GlimpsedEvent, Mount, MountKey, NamespaceInode,
-    NamespaceKey, Origin, SuperKey, Task, Transaction,
+    NamespaceKey, OperationId, Origin, SuperKey, Task, Transaction,
 };
 use hashbrown::HashMap;
 use mountwatch_common::hook::Hook;
@@ -21,7 +21,14 @@ pub(super) struct Touched {
 #[derive(Debug)]
 enum Item {
     Mount(MountKey),
-    Other { kind: Other, hook: Hook, ktime_ns: u64, tid: u32, by_scan: bool },
+    Other {
+        kind: Other,
+        hook: Hook,
+        ktime_ns: u64,
+        tid: u32,
+        by_scan: bool,
+        operation: Option<OperationId>,
+    },
 }
 
 #[derive(Debug)]
@@ -66,6 +73,7 @@ impl State {
             ktime_ns: origin.ktime_ns,
             tid: origin.tid,
             by_scan: origin.scan,
+            operation: self.operations.of_change(origin),
         };
         if let Some(known) = self.touched.mounts.get_mut(&key) {
             // What was there first stays; who did it is who did it last, but a scan does nothing.
@@ -107,12 +115,19 @@ impl State {
 
     fn touch_other(&mut self, origin: Origin, kind: Other) {
         self.touched.dirty = true;
+        let operation = match kind {
+            Other::Namespace { .. } | Other::Glimpsed(_) => self.operations.of_change(origin),
+            Other::Super(_) => self.operations.of_call(origin),
+            // Names are not mounts.
+            Other::Dentry(..) => None,
+        };
         self.touched.order.push(Item::Other {
             kind,
             hook: origin.hook,
             ktime_ns: origin.ktime_ns,
             tid: origin.tid,
             by_scan: origin.scan,
+            operation,
         });
     }
 
@@ -134,7 +149,8 @@ impl State {
     /// to be lost ([`Published::was_lossy`]).
     pub fn step(&mut self) -> Option<Published> {
         let is_whole = self.open.is_empty() && self.unknown_dentries.is_empty();
-        if !std::mem::take(&mut self.ended) || !is_whole || self.revision.0 == 0 {
+        let is_over = std::mem::take(&mut self.ended) || self.operations.has_ended();
+        if !is_over || !is_whole || self.revision.0 == 0 {
             return None;
         }
         self.give_out()
@@ -143,14 +159,15 @@ impl State {
     fn give_out(&mut self) -> Option<Published> {
         self.ended = false;
         let tasks = std::mem::take(&mut self.open.tasks);
-        if !self.touched.dirty && self.revision.0 > 0 {
+        if !self.touched.dirty && self.revision.0 > 0 && !self.operations.has_ended() {
             return None;
         }
         let touched = std::mem::take(&mut self.touched);
         let changes = if self.revision.0 == 0 { Vec::new() } else { self.changes(touched, &tasks) };
         self.dropped.clear();
         self.revision.0 += 1;
-        let transaction = Transaction { revision: self.revision, changes };
+        let operations = self.end_operations(&changes, &tasks);
+        let transaction = Transaction { revision: self.revision, changes, operations };
         Some(Published { snapshot: Arc::new(self.snapshot()), transaction: Arc::new(transaction) })
     }
 
@@ -179,19 +196,19 @@ impl State {
         let mut changes = Vec::with_capacity(touched.order.len());
         let mut mounts = touched.mounts;
         for item in touched.order {
-            let (kind, hook, ktime_ns, tid, by_scan) = match item {
+            let (kind, hook, ktime_ns, tid, by_scan, operation) = match item {
                 Item::Mount(key) => {
                     let Some(touch) = mounts.remove(&key) else { continue };
                     let Some(kind) = self.mount_change(key, touch.before) else { continue };
-                    (kind, touch.hook, touch.ktime_ns, touch.tid, touch.by_scan)
+                    (kind, touch.hook, touch.ktime_ns, touch.tid, touch.by_scan, touch.operation)
                 }
-                Item::Other { kind, hook, ktime_ns, tid, by_scan } => {
+                Item::Other { kind, hook, ktime_ns, tid, by_scan, operation } => {
                     let Some(kind) = self.other_change(kind) else { continue };
-                    (kind, hook, ktime_ns, tid, by_scan)
+                    (kind, hook, ktime_ns, tid, by_scan, operation)
                 }
             };
             let task = if by_scan { None } else { tasks.get(&tid).cloned() };
-            changes.push(Change { kind, hook, ktime_ns, task });
+            changes.push(Change { kind, hook, ktime_ns, task, operation });
         }
         changes
     }

@@ -171,6 +171,7 @@ impl State {
         fresh.counters = self.counters;
         fresh.seeded = self.seeded;
         fresh.polling = self.polling;
+        fresh.operations = self.operations.renewed();
         fresh.partly_seen = std::mem::take(&mut self.partly_seen);
         for mount in before {
             fresh.dropped.insert(mount.namespace);
@@ -215,4 +216,4 @@ impl State {
 }
 
 const SCAN: Origin =
-    Origin { hook: hook::SCAN, in_transaction: false, scan: true, ktime_ns: 0, pid: 0, tid: 0 };
+    Origin { hook: hook::SCAN, in_transaction: false, scan: true, ..Origin::NOBODY };

@@ -10,14 +10,7 @@ use mountwatch_common::hook;
 use std::sync::Arc;
 
 /// A file system that changed by itself: nobody's call did it.
-const BY_ITSELF: Origin = Origin {
-    hook: hook::RECONFIGURE,
-    in_transaction: false,
-    scan: true,
-    ktime_ns: 0,
-    pid: 0,
-    tid: 0,
-};
+const BY_ITSELF: Origin = Origin { hook: hook::RECONFIGURE, scan: true, ..Origin::NOBODY };
 
 /// How often options are asked for that should have been told, while nothing changes.
 const TRIES_MAX: u32 = 3;

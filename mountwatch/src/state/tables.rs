@@ -4,7 +4,8 @@
 
 use crate::model::{
     Bytes, Coverage, DETACHED, DentryKey, Dialect, Mount, MountId, MountKey, Namespace,
-    NamespaceInode, NamespaceKey, PeerGroupId, SuperBlock, SuperKey, UniqueMountId,
+    NamespaceInode, NamespaceKey, Operation, OperationId, PeerGroupId, SuperBlock, SuperKey,
+    UniqueMountId,
 };
 use rpds::{HashTrieMapSync, RedBlackTreeSetSync};
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub struct Tables {
     slaves: Map<PeerGroupId, Set<MountKey>>,
     /// By the directory that is shown; of each namespace the oldest first.
     by_root: Set<(DentryKey, NamespaceKey, u64, MountKey)>,
+    /// Operations that are over and that a mount refers to.
+    pub(super) operations: Map<OperationId, Arc<Operation>>,
     pub(super) dialect: Dialect,
 }
 
@@ -83,6 +86,11 @@ impl Tables {
     /// Every mount, those of detached trees included, in no order.
     pub fn mounts(&self) -> impl Iterator<Item = &Arc<Mount>> {
         self.mounts.values()
+    }
+
+    /// An operation that made or changed one of the mounts in these tables, if it is over.
+    pub fn operation(&self, id: OperationId) -> Option<&Arc<Operation>> {
+        self.operations.get(&id)
     }
 
     /// Every super block, in no order.

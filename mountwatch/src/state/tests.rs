@@ -12,11 +12,11 @@ const NS: NamespaceKey = NamespaceKey(0x1000);
 const INODE: NamespaceInode = NamespaceInode(4_026_531_841);
 
 pub(super) fn locked(hook: hook::Hook) -> Origin {
-    Origin { hook, in_transaction: true, scan: false, ktime_ns: 1, pid: 10, tid: 11 }
+    Origin { hook, in_transaction: true, ktime_ns: 1, pid: 10, tid: 11, ..Origin::NOBODY }
 }
 
 pub(super) fn unlocked(hook: hook::Hook, tid: u32) -> Origin {
-    Origin { hook, in_transaction: false, scan: false, ktime_ns: 1, pid: 10, tid }
+    Origin { hook, ktime_ns: 1, pid: 10, tid, ..Origin::NOBODY }
 }
 
 pub(super) fn scan() -> Origin {

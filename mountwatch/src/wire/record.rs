@@ -142,6 +142,7 @@ pub fn origin(header: &Header) -> Origin {
         ktime_ns: header.ktime_ns,
         pid: (header.pid_tgid >> 32) as u32,
         tid: header.pid_tgid as u32,
+        begin_ktime_ns: header.begin_ktime_ns,
     }
 }
 
@@ -171,6 +172,7 @@ fn mount(record: &MountRecord, source: Bytes) -> MountEvent {
         master: has(flag::SLAVE).then_some(PeerGroupId(record.master)),
         unbindable: has(flag::UNBINDABLE),
         source,
+        copied_from: (record.copied_from != 0).then_some(MountKey(record.copied_from)),
     }
 }
 

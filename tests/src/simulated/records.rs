@@ -26,6 +26,7 @@ impl Stamp {
             flags: self.flags,
             ktime_ns: self.ktime_ns,
             pid_tgid: self.pid_tgid,
+            begin_ktime_ns: 0,
         }
     }
 }

@@ -127,7 +127,7 @@ impl Asked {
             self.super_blocks = Some((tid, ktime_ns));
         }
         if effect.class == Class::Detach {
-            self.umounts.push((tid, call.begin_ktime_ns, ktime_ns));
+            self.umounts.push((tid, call.header.begin_ktime_ns, ktime_ns));
         }
     }
 }

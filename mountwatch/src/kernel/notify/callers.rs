@@ -56,7 +56,7 @@ impl Callers {
         self.drained_ns = drained_ns;
         let (before, latest) = (&self.before, &self.latest);
         self.notified.retain(|(tid, begin_ktime_ns)| {
-            let is_it = |call: &CallRecord| call.begin_ktime_ns == *begin_ktime_ns;
+            let is_it = |call: &CallRecord| call.header.begin_ktime_ns == *begin_ktime_ns;
             latest.get(tid).is_some_and(is_it)
                 || before.get(tid).into_iter().flatten().any(|finished| is_it(&finished.call))
         });
@@ -126,17 +126,18 @@ impl Callers {
     pub(super) fn candidates(&self, tid: u32) -> Vec<Candidate> {
         let of = |calls: &HashMap<u32, Vec<Rc<Finished>>>| calls.get(&tid).cloned();
         let before = of(&self.before).into_iter().flatten();
-        let before = before.filter(|finished| !self.is_notified(tid, finished.call.begin_ktime_ns));
+        let before =
+            before.filter(|finished| !self.is_notified(tid, finished.call.header.begin_ktime_ns));
         let ended =
             before.chain(of(&self.finished).into_iter().flatten()).map(|finished| Candidate {
                 class: finished.effect.class,
-                begin_ktime_ns: finished.call.begin_ktime_ns,
+                begin_ktime_ns: finished.call.header.begin_ktime_ns,
                 ktime_ns: finished.call.header.ktime_ns,
             });
         let open = self.latest(tid).filter(|call| call.header.flags & flag::EXIT == 0);
         let open = open.map(|call| Candidate {
             class: effect(call.call, call.args).class,
-            begin_ktime_ns: call.begin_ktime_ns,
+            begin_ktime_ns: call.header.begin_ktime_ns,
             ktime_ns: call.header.ktime_ns,
         });
         ended.chain(open).collect()
@@ -149,7 +150,7 @@ impl Callers {
             .into_iter()
             .filter_map(|calls| calls.get(&tid))
             .flatten()
-            .find(|finished| finished.call.begin_ktime_ns == begin_ktime_ns);
+            .find(|finished| finished.call.header.begin_ktime_ns == begin_ktime_ns);
         finished.map_or_else(
             || Glimpsed { unique_id: Some(id), ..Glimpsed::default() },
             |finished| finished.glimpsed(id),
@@ -159,7 +160,7 @@ impl Callers {
     /// Where a change comes from that a thread made.
     pub(super) fn origin(&self, tid: u32, ktime_ns: u64) -> Origin {
         let pid = self.latest(tid).map_or_else(|| process_of(tid).unwrap_or(tid), pid_of);
-        Origin { hook: hook::NOTIFY, in_transaction: false, scan: false, ktime_ns, pid, tid }
+        Origin { hook: hook::NOTIFY, ktime_ns, pid, tid, ..Origin::NOBODY }
     }
 
     /// The end of a thread's change.
@@ -252,7 +253,7 @@ mod tests {
         call.header.flags = if is_exit { flag::EXIT } else { 0 };
         call.header.pid_tgid = (7 << 32) | 8;
         call.header.ktime_ns = 10;
-        call.begin_ktime_ns = 5;
+        call.header.begin_ktime_ns = 5;
         call.call = u32::try_from(number).unwrap();
         call.comm[..2].copy_from_slice(b"sh");
         call.ns_id = 3;

@@ -216,6 +216,7 @@ impl Teller {
             master: found.is_slave.then(|| group(found.master)),
             unbindable: found.is_unbindable,
             source: found.source.as_deref().unwrap_or_default().into(),
+            copied_from: None,
         }
     }
 

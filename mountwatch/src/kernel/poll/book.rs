@@ -283,6 +283,7 @@ impl Book {
             master: line.master.map(PeerGroupId),
             unbindable: line.is_unbindable,
             source: Bytes::from(&line.source[..]),
+            copied_from: None,
         }
     }
 

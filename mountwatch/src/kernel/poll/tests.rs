@@ -75,7 +75,7 @@ fn kinds(events: &[Event]) -> Vec<&'static str> {
         Event::Super(..) => "super",
         Event::NamespaceBorn(..) => "born",
         Event::NamespaceGone(..) => "dead",
-        Event::GroupDead(..) | Event::Glimpsed(..) | Event::Commit(..) => "other",
+        Event::GroupDead(..) | Event::Glimpsed(..) | Event::Commit(..) | Event::Call(..) => "other",
     };
     events.iter().map(word).collect()
 }

@@ -5,5 +5,7 @@
 pub const EPOCH: u32 = 0;
 /// Process whose reads of mountinfo are scans; 0 while none runs.
 pub const SCAN_TGID: u32 = 1;
+/// Somebody follows operations: the end of each call wakes the reader. 0: the next thing does.
+pub const FOLLOWED: u32 = 2;
 /// How many there are.
-pub const COUNT: u32 = 2;
+pub const COUNT: u32 = 3;

@@ -1,7 +1,7 @@
 //! Indexes of the kernel side's counters (map `COUNTERS`, one `u64` each).
 
 /// How many there are.
-pub const COUNT: u32 = 11;
+pub const COUNT: u32 = 12;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $constant:ident = $number:literal, $name:literal, loss $is_loss:literal;)*) => {
@@ -39,4 +39,7 @@ counters! {
     SPARES_UNMARKED = 9, "spares_unmarked", loss false;
     /// Renames and deletions of names by system calls (back end `notify`). No loss.
     NAMES_CHANGED = 10, "names_changed", loss false;
+    /// A system call of the mount family that is not told: it found no room, or its begin was not
+    /// seen (back end `hooks`). No loss: the index does not rest on it.
+    OPERATIONS_MISSED = 11, "operations_missed", loss false;
 }

@@ -31,6 +31,11 @@ pub const THREADS_MAX: u32 = 4_096;
 pub const LOST_MAX: u32 = 1_024;
 /// A text argument of a system call up to this long goes into the small class of records.
 pub const TEXT_BYTES_SHORT: usize = 64;
+/// Components of the path of an executable or a cgroup that are told; the last ones.
+pub const COMPONENTS_MAX: u32 = 40;
+/// Paths of executables and cgroups that the kernel side remembers as told. Those used least are
+/// told again when they are met again.
+pub const PATHS_MAX: u32 = 1_024;
 /// Longest text argument told, in bytes with its final zero: a page, the most that the calls of the
 /// mount family copy in.
 pub const TEXT_BYTES_MAX: usize = 4096;

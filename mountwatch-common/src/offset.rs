@@ -77,6 +77,29 @@ members! {
     DENTRY_SB = "dentry"."d_sb", true;
     PATH_MNT = "path"."mnt", true;
     LIST_HEAD_NEXT = "list_head"."next", true;
+    // Who made a call; what a kernel does not have is not told.
+    TASK_TGID = "task_struct"."tgid", false;
+    TASK_COMM = "task_struct"."comm", false;
+    TASK_REAL_PARENT = "task_struct"."real_parent", false;
+    TASK_THREAD_PID = "task_struct"."thread_pid", false;
+    TASK_MM = "task_struct"."mm", false;
+    TASK_CGROUPS = "task_struct"."cgroups", false;
+    PID_LEVEL = "pid"."level", false;
+    PID_NUMBERS = "pid"."numbers", false;
+    UPID_NS = "upid"."ns", false;
+    PID_NAMESPACE_NS = "pid_namespace"."ns", false;
+    MM_EXE_FILE = "mm_struct"."exe_file", false;
+    FILE_PATH = "file"."f_path", false;
+    PATH_DENTRY = "path"."dentry", false;
+    CSS_SET_DFL_CGRP = "css_set"."dfl_cgrp", false;
+    CSS_SET_SUBSYS = "css_set"."subsys", false;
+    CSS_SET_REFCOUNT = "css_set"."refcount", false;    // behind the array `subsys`
+    CSS_CGROUP = "cgroup_subsys_state"."cgroup", false;
+    CGROUP_KN = "cgroup"."kn", false;
+    KERNFS_NODE_NAME = "kernfs_node"."name", false;
+    KERNFS_NODE_ID = "kernfs_node"."id", false;
+    KERNFS_NODE_PARENT = "kernfs_node"."parent", false;        // until 6.14
+    KERNFS_NODE_RCU_PARENT = "kernfs_node"."__parent", false;  // 6.15
     NAMESPACE_NR_MOUNTS = "mnt_namespace"."nr_mounts", false;   // 6.8, `mounts` before
     NAMESPACE_SEQ_ORIGIN = "mnt_namespace"."seq_origin", false; // 6.15: of an anonymous namespace
 }

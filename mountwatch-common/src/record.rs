@@ -45,12 +45,14 @@ pub mod kind {
     pub const NAMESPACE_GONE: u16 = 6;
     /// [`super::CommitRecord`]: all records of this task's change are on the ring.
     pub const COMMIT: u16 = 7;
-    /// [`super::CallRecord`]: a system call of the mount family (back end `notify`).
+    /// [`super::CallRecord`]: a system call of the mount family.
     pub const CALL: u16 = 8;
     /// [`super::ArgumentRecord`], followed by the text: comes before the CALL that returns.
     pub const ARGUMENT: u16 = 9;
     /// [`super::GlanceRecord`]: a mount that may have changed (back end `notify`).
     pub const GLANCE: u16 = 10;
+    /// [`super::NameRecord`]: one component of a path of an executable or a cgroup.
+    pub const NAME: u16 = 11;
 }
 
 /// Bits of [`Header::flags`].
@@ -90,6 +92,12 @@ pub mod flag {
     pub const UNREADABLE: u32 = 1 << 15;
     /// CALL: the caller's root directory is on a mount of another namespace than its own.
     pub const FOREIGN_ROOT: u32 = 1 << 16;
+    /// CALL: the caller has 32 bits, and its number is that of its own table.
+    pub const COMPAT: u32 = 1 << 18;
+    /// NAME: there is no further component.
+    pub const LAST: u32 = 1 << 19;
+    /// NAME: of a cgroup; else of an executable.
+    pub const CGROUP: u32 = 1 << 20;
     /// CALL: the glance over the caller's namespace met another number of mounts than there are.
     pub const ASTRAY: u32 = 1 << 17;
 }
@@ -293,7 +301,7 @@ record! {
 }
 
 record! {
-    /// A system call of the mount family begins or returns. 136 bytes.
+    /// A system call of the mount family begins (back end `notify`) or returns. 176 bytes.
     pub struct CallRecord {
         /// Kind CALL.
         pub header: Header,
@@ -317,11 +325,41 @@ record! {
         pub comm: [u8; 16],
         /// `bpf_get_current_cgroup_id`.
         pub cgroup_id: u64,
+        /// What follows is 0 when the call begins, and what the kernel does not tell is 0 too.
+        /// `real_parent->tgid`, in the initial PID namespace.
+        pub parent_pid: u32,
+        /// `ns.inum` of the task's PID namespace.
+        pub pid_ns_inum: u32,
+        /// `real_parent->comm`.
+        pub parent_comm: [u8; 16],
+        /// What the task executes: [`NameRecord::key`] of its path.
+        pub executable: u64,
+        /// Its cgroup: [`NameRecord::key`] of its path.
+        pub cgroup: u64,
     }
 }
 
 record! {
-    /// A text argument of a system call that is about to return. 48 bytes, then the text:
+    /// One component of a path, the last one first; told once, before the first CALL that needs it,
+    /// and again when it changed. 312 bytes.
+    pub struct NameRecord {
+        /// Kind NAME.
+        pub header: Header,
+        /// What the path is of: an address.
+        pub key: u64,
+        /// Which component, from 0.
+        pub index: u32,
+        /// Bytes of the component.
+        pub name_bytes: u32,
+        /// The component; none for the root alone.
+        pub name: [u8; NAME_BYTES_MAX + 1],
+        /// Zero.
+        pub reserved: u64,
+    }
+}
+
+record! {
+    /// A text argument of a system call. 48 bytes, then the text:
     /// `text_bytes` bytes of a field of [`TEXT_BYTES_SHORT`] or [`TEXT_BYTES_MAX`] bytes.
     pub struct ArgumentRecord {
         /// Kind ARGUMENT.
@@ -383,8 +421,9 @@ const _: () = {
     assert!(size_of::<GroupRecord>() == 48);
     assert!(size_of::<NamespaceRecord>() == 64);
     assert!(size_of::<CommitRecord>() == 72);
-    assert!(size_of::<CallRecord>() == 136);
+    assert!(size_of::<CallRecord>() == 176);
     assert!(size_of::<ArgumentRecord>() == 48);
     assert!(size_of::<ArgumentShort>() == 112);
     assert!(size_of::<GlanceRecord>() == 40);
+    assert!(size_of::<NameRecord>() == 312);
 };

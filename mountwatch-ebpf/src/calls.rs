@@ -1,4 +1,5 @@
-//! System calls of the mount family, for hosts that refuse the other programs (back end `notify`).
+//! System calls of the mount family by their tracepoints, for hosts that refuse the other programs
+//! (back end `notify`), and what both back ends do about a call.
 //!
 //! Until 7.1 the kernel runs these programs with preemption disabled, and skips them all while
 //! bpf(2) works on a map on that CPU: userspace does not, it maps what it has to change. Since 7.2
@@ -7,6 +8,7 @@
 //! program behind it that does its work if it did not run. The memory of each is its own.
 
 use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_RING_SIZE},
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
         generated::{
@@ -14,26 +16,27 @@ use aya_ebpf::{
         },
     },
     macros::{map, raw_tracepoint, tracepoint},
-    maps::HashMap,
+    maps::{HashMap, ring_buf::RingBufEntry},
     programs::{RawTracePointContext, TracePointContext},
 };
 use mountwatch_common::{
-    counter, hook, limits, offset,
+    control, counter, hook, limits, offset,
     record::{CallRecord, flag, kind},
 };
 
 use crate::{
     emit::{Wake, header, reserve},
     lost,
-    maps::count,
+    maps::{RECORDS, control, count},
     namespace, read,
-    text::{argument_tell, slot},
+    text::argument_tell,
+    who::{self, paths_tell},
 };
 
 /// Calls that [`RULES`] has room for, a power of two.
 const CALLS: usize = 512;
 
-/// What to do about a call, by its number on this architecture; set by the loader.
+/// What to do about a call, by its number; set by the loader.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Rule {
@@ -45,10 +48,34 @@ struct Rule {
     any: u32,
     /// And none of these.
     none: u32,
+    /// Bit n: argument n is a text if the bit of `texts_when` is set whose number is argument 1.
+    texts_some: u32,
+    texts_when: u32,
+    /// It concerns us only if one of these bits is set in argument 0 (0: always).
+    concerns: u32,
+    reserved: u32,
 }
 
+const NO_RULE: Rule = Rule {
+    texts: 0,
+    flags_index: 0,
+    any: 0,
+    none: 0,
+    texts_some: 0,
+    texts_when: 0,
+    concerns: 0,
+    reserved: 0,
+};
+
+/// By the number on this architecture.
 #[unsafe(no_mangle)]
-static RULES: [Rule; CALLS] = [Rule { texts: 0, flags_index: 0, any: 0, none: 0 }; CALLS];
+static RULES: [Rule; CALLS] = [NO_RULE; CALLS];
+/// By the number that callers with 32 bits give.
+#[unsafe(no_mangle)]
+static RULES_COMPAT: [Rule; CALLS] = [NO_RULE; CALLS];
+/// The index rests on the records of calls (back end `notify`), set by the loader.
+#[unsafe(no_mangle)]
+static CALLS_MATTER: u32 = 0;
 
 /// What a call was given.
 #[repr(C)]
@@ -60,12 +87,14 @@ pub struct Called {
     pub ktime_ns: u64,
     /// The call's number.
     pub call: u32,
-    /// [`GLANCED`], and [`flag::ASTRAY`] if that holds.
+    /// [`GLANCED`], bits from [`TOLD`] on, and [`flag::ASTRAY`] and [`flag::COMPAT`] if those hold.
     pub flags: u32,
 }
 
 /// Of [`Called::flags`]: `glance_exit` has run.
 pub const GLANCED: u32 = 1;
+/// Of [`Called::flags`]: the text of argument 0 is told; those of the others are the bits above.
+pub const TOLD: u32 = 1 << 1;
 /// An element that is older cannot be of a call that begins now.
 const BEGIN_MAX_NS: u64 = 1_000_000_000;
 
@@ -117,7 +146,7 @@ fn enter(context: &TracePointContext) {
 #[tracepoint]
 pub fn call_exit(context: TracePointContext) -> u32 {
     if let Some(called) = kept_or_lost(read::argument(&context, 2)) {
-        exit(&context, called, slot::CALL);
+        exit(&context, called);
     }
     0
 }
@@ -127,35 +156,58 @@ pub fn call_exit_spare(context: TracePointContext) -> u32 {
     // The first one forgets it.
     if let Some(called) = kept() {
         count(counter::SKIPS_SPARED);
-        exit(&context, called, slot::CALL_SPARE);
+        exit(&context, called);
     }
     0
 }
 
 #[inline(always)]
-fn exit(context: &TracePointContext, called: *const Called, slot: u32) {
+fn exit(context: &TracePointContext, called: *const Called) {
     let call = read::argument(context, 1);
-    let texts = rule(call).texts;
+    texts_tell(call, called, 0);
+    paths_tell();
+    tell_exit(call, read::argument(context, 2), called, None);
+    forget();
+}
+
+/// Tells the texts of a call that were not told yet. Gives all that are told now, as bits of
+/// [`Called::flags`].
+#[inline(always)]
+pub fn texts_tell(call: u64, called: *const Called, may_come: u32) -> u32 {
+    // SAFETY: an element of the map, which only this very thread removes, or the caller's own.
+    let flags = unsafe { (&raw const (*called).flags).read_volatile() };
+    let rule = rule(call, flags & flag::COMPAT);
+    let mut texts = rule.texts;
+    if rule.texts_when >> (word(called, 1) & 31) & 1 != 0 {
+        texts |= rule.texts_some;
+    }
+    let mut told = flags;
     let mut index = 0;
     while index < 6 {
-        if texts >> index & 1 != 0 {
-            argument_tell(call as u32, index, word(called, index), slot);
+        let bit = TOLD << index;
+        let pointer = word(called, index);
+        if texts >> index & 1 != 0
+            && flags & bit == 0
+            && pointer != 0
+            && argument_tell(call as u32, index, pointer, may_come) == 0
+        {
+            told |= bit;
         }
         index += 1;
     }
-    tell_exit(call, read::argument(context, 2), called, None);
-    forget();
+    told
 }
 
 /// Tells that a call returns. `names`: of a call about names, in place of its arguments.
 #[inline(always)]
 pub fn tell_exit(call: u64, result: u64, called: *const Called, names: Option<[u64; 2]>) {
-    let Some(mut entry) = reserve::<CallRecord>(0) else { return };
+    let Some(mut entry) = reserve_of_call::<CallRecord>() else { return };
     let record = entry.as_mut_ptr();
     // SAFETY: the slot is ours until submitted; every field is written.
     unsafe {
-        let astray = (&raw const (*called).flags).read_volatile() & flag::ASTRAY;
-        fill(record, call, flag::EXIT | foreign_root() | astray);
+        let flags = (&raw const (*called).flags).read_volatile() & (flag::ASTRAY | flag::COMPAT);
+        fill(record, call, flag::EXIT | foreign_root() | flags);
+        who::fill(record);
         let args = (&raw mut (*record).args).cast::<u64>();
         let mut index = 0;
         while index < 6 {
@@ -168,7 +220,45 @@ pub fn tell_exit(call: u64, result: u64, called: *const Called, names: Option<[u
         }
         (*record).ret = result as i64;
     }
-    entry.submit(Wake::Now.flags());
+    entry.submit(wake_at_end().flags());
+}
+
+/// A slot for a record of a call. Where the index does not rest on calls they never take the room
+/// of what it rests on, however many there are.
+#[inline(always)]
+pub fn reserve_of_call<T: 'static>() -> Option<RingBufEntry<T>> {
+    if calls_matter() {
+        return reserve::<T>(0);
+    }
+    let size = RECORDS.query(u64::from(BPF_RB_RING_SIZE));
+    let entry = if RECORDS.query(u64::from(BPF_RB_AVAIL_DATA)) > size / CALLS_SHARE {
+        None
+    } else {
+        RECORDS.reserve::<T>(0)
+    };
+    if entry.is_none() {
+        count(counter::OPERATIONS_MISSED);
+    }
+    entry
+}
+
+/// The part of the ring that may be in use when a call finds room: a quarter.
+const CALLS_SHARE: u64 = 4;
+/// Bytes that wait for a reader before it is woken for the end of a call that nobody follows.
+const CALLS_SILENT: u64 = 64 << 10;
+
+#[inline(always)]
+fn wake_at_end() -> Wake {
+    let is_silent = !calls_matter()
+        && control(control::FOLLOWED) == 0
+        && RECORDS.query(u64::from(BPF_RB_AVAIL_DATA)) < CALLS_SILENT;
+    if is_silent { Wake::Silent } else { Wake::Now }
+}
+
+#[inline(always)]
+fn calls_matter() -> bool {
+    // SAFETY: a static; volatile, since the loader sets it.
+    unsafe { (&raw const CALLS_MATTER).read_volatile() != 0 }
 }
 
 /// Keeps what a call is given until it returns. Gives the time.
@@ -183,10 +273,16 @@ pub fn keep(context: &TracePointContext) -> u64 {
     }
     // SAFETY: the helper has no precondition.
     called.ktime_ns = unsafe { bpf_ktime_get_ns() };
-    if CALLING.insert(bpf_get_current_pid_tgid(), called, 0).is_err() {
+    if !keep_called(&called) {
         lost::lost(counter::ARGUMENTS_LOST, 0);
     }
     called.ktime_ns
+}
+
+/// Keeps it; whether there was room.
+#[inline(always)]
+pub fn keep_called(called: &Called) -> bool {
+    CALLING.insert(bpf_get_current_pid_tgid(), called, 0).is_ok()
 }
 
 /// Whether what the beginning call is given is kept already.
@@ -250,22 +346,35 @@ pub fn word(called: *const Called, index: u32) -> u64 {
 }
 
 #[inline(always)]
-fn rule(call: u64) -> Rule {
+fn rule(call: u64, compat: u32) -> Rule {
     let index = call as usize & (CALLS - 1);
-    // SAFETY: masked. Volatile: the loader sets it.
-    unsafe { (&raw const RULES).cast::<Rule>().add(index).read_volatile() }
+    // SAFETY: masked. Volatile: the loader sets them.
+    unsafe {
+        if compat == 0 {
+            (&raw const RULES).cast::<Rule>().add(index).read_volatile()
+        } else {
+            (&raw const RULES_COMPAT).cast::<Rule>().add(index).read_volatile()
+        }
+    }
 }
 
 /// Bit n: argument n of the call is a text.
 #[inline(always)]
 pub fn texts_of(call: u64) -> u32 {
-    rule(call).texts
+    rule(call, 0).texts
+}
+
+/// Whether a call concerns us.
+#[inline(always)]
+pub fn concerns(call: u64, compat: u32, first: u64) -> bool {
+    let concerns = rule(call, compat).concerns;
+    concerns == 0 || first as u32 & concerns != 0
 }
 
 /// Whether a call with these arguments changes attributes of mounts.
 #[inline(always)]
 pub fn changes_attributes(call: u64, called: *const Called) -> bool {
-    let rule = rule(call);
+    let rule = rule(call, 0);
     // A number that the verifier follows through each of its values.
     let mut flags = 0;
     let mut index = 0;
@@ -305,6 +414,11 @@ unsafe fn fill(record: *mut CallRecord, call: u64, flags: u32) {
         (*record).ns_inum = 0;
         bpf_get_current_comm((&raw mut (*record).comm).cast(), 16);
         (*record).cgroup_id = bpf_get_current_cgroup_id();
+        (*record).parent_pid = 0;
+        (*record).pid_ns_inum = 0;
+        (*record).parent_comm = [0; 16];
+        (*record).executable = 0;
+        (*record).cgroup = 0;
         let ns = mount_namespace_of(bpf_get_current_task());
         if ns != 0 {
             let identity = namespace::identity(ns);

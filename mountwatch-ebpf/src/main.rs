@@ -10,11 +10,13 @@
 //! | `rename.rs`      | `rename`, `delete`                      | DENTRY, COMMIT                   |
 //! | `scan.rs`        | `scan`                                  | SUPER, DENTRY, MOUNT             |
 //! | `calls.rs`       | `call_enter`, `call_exit`, `fork`       | CALL, NAMESPACE_BORN             |
-//! | `text.rs`        | none: texts for `call_exit` and `name_exit` | ARGUMENT                     |
+//! | `text.rs`        | none: texts of calls                    | ARGUMENT                         |
 //! | `names.rs`       | `name_enter`, `name_exit`               | CALL                             |
 //! | `glance.rs`      | `glance_exit`                           | GLANCE                           |
+//! | `syscalls.rs`    | `call_…_begin`, `call_…_end`            | CALL                             |
+//! | `who.rs`         | none: who makes a call                  | NAME                             |
 //!
-//! Those of the last four files but `fork` have a spare each (`…_spare`).
+//! Those of `calls.rs` but `fork`, of `names.rs` and of `glance.rs` have a spare each (`…_spare`).
 //!
 //! The law of all of them: reserve a slot of the ring first, read kernel memory afterwards, then
 //! submit. The last slot about an object then holds its final state, whatever lock its mutator
@@ -50,8 +52,10 @@ mod roots;
 mod scan;
 mod step;
 mod superblock;
+mod syscalls;
 mod text;
 mod walk;
+mod who;
 
 /// The kernel gives its GPL-only helpers to programs under this licence alone.
 #[unsafe(link_section = "license")]

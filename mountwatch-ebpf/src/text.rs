@@ -9,8 +9,8 @@ use mountwatch_common::{
 };
 
 use crate::{
-    emit::{Wake, header, reserve},
-    read,
+    calls::reserve_of_call,
+    emit::{Wake, header},
 };
 
 /// The last bytes of a path that are looked at for its last component: a name of 255 bytes, and
@@ -36,52 +36,60 @@ struct Text {
 
 /// Slots of [`TEXT`], one for each program that may be preempted by the others.
 pub mod slot {
-    pub const CALL: u32 = 0;
-    pub const CALL_SPARE: u32 = 1;
-    pub const NAME: u32 = 2;
-    pub const NAME_SPARE: u32 = 3;
-    pub const COUNT: u32 = 4;
+    pub const NAME: u32 = 0;
+    pub const NAME_SPARE: u32 = 1;
+    pub const COUNT: u32 = 2;
 }
 
 #[map]
 static TEXT: PerCpuArray<Text> = PerCpuArray::with_max_entries(slot::COUNT, 0);
 
-/// Tells one text argument of the call that returns.
+/// Tells one text argument of a call. It is read right into the record: what is told is what was
+/// there when it was read. `may_come`: the call has just begun, and what cannot be read may be there
+/// when it returns. 1 = nothing is told.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn argument_tell(call: u32, index: u32, pointer: u64, slot: u32) -> i32 {
-    let Some(text) = TEXT.get_ptr_mut(slot) else { return 1 };
-    let (length, flags) = match load(text, pointer) {
-        Some(length) => (length, 0),
-        None => (0, flag::UNREADABLE),
+pub extern "C" fn argument_tell(call: u32, index: u32, pointer: u64, may_come: u32) -> i32 {
+    let Some(mut entry) = reserve_of_call::<ArgumentShort>() else { return 1 };
+    let record = entry.as_mut_ptr();
+    // SAFETY: the slot is ours until submitted; the field has so many bytes, what is behind the text
+    // is not read, and the helper takes any address.
+    let copied = unsafe {
+        let to = (&raw mut (*record).text).cast();
+        bpf_probe_read_user_str(to, TEXT_BYTES_SHORT as u32, pointer as *const _)
     };
-    // SAFETY: the slot of the running program on this CPU.
-    let bytes = unsafe { (&raw const (*text).bytes).cast::<u8>() };
-    if length <= TEXT_BYTES_SHORT as u32 {
-        let Some(mut entry) = reserve::<ArgumentShort>(0) else { return 0 };
-        let record = entry.as_mut_ptr();
-        // SAFETY: the slot is ours until submitted; every field is written, the text as words.
-        unsafe {
-            fill(&raw mut (*record).argument, call, index, length, flags);
-            let to = (&raw mut (*record).text).cast::<u64>();
-            let mut word = 0;
-            while word < TEXT_BYTES_SHORT / 8 {
-                to.add(word).write_volatile(bytes.cast::<u64>().add(word).read_volatile());
-                word += 1;
-            }
-        }
-        entry.submit(Wake::Silent.flags());
-    } else {
-        let Some(mut entry) = reserve::<ArgumentLong>(0) else { return 0 };
-        let record = entry.as_mut_ptr();
-        // SAFETY: as above; what is behind the text is not read.
-        unsafe {
-            let to = (&raw mut (*record).text).cast::<u8>();
-            let copied = read::text(to, TEXT_BYTES_MAX as u64, u64::from(length), bytes as u64);
-            fill(&raw mut (*record).argument, call, index, copied, flags);
-        }
-        entry.submit(Wake::Silent.flags());
+    if copied <= 0 && may_come != 0 {
+        entry.discard(Wake::Silent.flags());
+        return 1;
     }
+    if copied >= TEXT_BYTES_SHORT as i64 {
+        entry.discard(Wake::Silent.flags());
+        return long_argument_tell(call, index, pointer);
+    }
+    let flags = if copied <= 0 { flag::UNREADABLE } else { 0 };
+    let length = if copied <= 0 { 0 } else { copied as u32 - 1 };
+    // SAFETY: as above.
+    unsafe { fill(&raw mut (*record).argument, call, index, length, flags) };
+    entry.submit(Wake::Silent.flags());
+    0
+}
+
+/// One that does not fit into the short class.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn long_argument_tell(call: u32, index: u32, pointer: u64) -> i32 {
+    let Some(mut entry) = reserve_of_call::<ArgumentLong>() else { return 1 };
+    let record = entry.as_mut_ptr();
+    // SAFETY: as above.
+    let copied = unsafe {
+        let to = (&raw mut (*record).text).cast();
+        bpf_probe_read_user_str(to, TEXT_BYTES_MAX as u32, pointer as *const _)
+    };
+    let flags = if copied <= 0 { flag::UNREADABLE } else { 0 };
+    let length = if copied <= 0 { 0 } else { copied as u32 - 1 };
+    // SAFETY: as above.
+    unsafe { fill(&raw mut (*record).argument, call, index, length, flags) };
+    entry.submit(Wake::Silent.flags());
     0
 }
 

@@ -40,6 +40,8 @@ pub struct SelfTest {
     pub skipped: Vec<String>,
     /// What the index is blind to, one sentence each.
     pub blind: Vec<String>,
+    /// System calls that are not told, one sentence each. The index does not rest on them.
+    pub unattributed: Vec<String>,
 }
 
 impl SelfTest {
@@ -72,6 +74,7 @@ pub(super) fn run(source: &mut HookSource) -> SelfTest {
     match findings {
         Ok(findings) => {
             result.acts = findings.acts;
+            result.unattributed = findings.silent_calls(&source.attached_hooks());
             result.skipped = findings.skipped;
             result.blind = findings.failed.iter().map(sentence).chain(findings.untested).collect();
         }
@@ -168,6 +171,7 @@ impl<'a> Trial<'a> {
                 continue;
             }
             self.findings.acts += 1;
+            self.findings.called(row.act.call(), &self.events);
             self.judge(row, &outcome);
         }
         self.findings.finish(&self.attached);

@@ -181,6 +181,12 @@ pub(super) trait Backend {
     fn looks(&self) -> u64 {
         0
     }
+    /// What is not told of who made a change, in sentences. No matter of the index.
+    fn unattributed(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// Whether somebody waits for operations.
+    fn set_followed(&mut self, _is_followed: bool) {}
     /// What the self-test found, of the back end that has one.
     fn selftest(&self) -> Option<&SelfTest> {
         None

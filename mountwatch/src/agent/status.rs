@@ -36,6 +36,8 @@ pub struct Status {
     pub selftest: Option<SelfTest>,
     /// What was refused or is missing, in sentences.
     pub refused: Vec<String>,
+    /// What is not told of who made a change, in sentences; the index does not rest on it.
+    pub unattributed: Vec<String>,
     /// The kernel side's own counters.
     pub counters: Vec<(&'static str, u64)>,
     /// What it costs each system call, measured at the start; `None` without programs.

@@ -104,6 +104,7 @@ impl Writer {
             state.set_polling();
         }
         state.set_dialect(source.dialect());
+        state.set_blind_to_calls(!source.unattributed().is_empty());
         let shared = Arc::new(Shared {
             latest: RwLock::new(Arc::new(state.snapshot())),
             end: RwLock::new(String::new()),
@@ -173,6 +174,7 @@ impl Writer {
                 let (sender, receiver) = mpsc::channel(SUBSCRIBER_STEPS_MAX);
                 let lagged = Arc::new(AtomicBool::new(false));
                 self.subscribers.push((sender, Arc::clone(&lagged)));
+                self.source.set_followed(true);
                 let _ = answer.send((self.latest(), Subscription { receiver, lagged }));
             }
             Command::Status(answer) => {
@@ -320,6 +322,7 @@ impl Writer {
         let published = Arc::new(published);
         *self.shared.latest.write().unwrap_or_else(PoisonError::into_inner) =
             Arc::clone(&published.snapshot);
+        let was_followed = !self.subscribers.is_empty();
         self.subscribers.retain(|(sender, lagged)| match sender.try_send(Arc::clone(&published)) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Full(_)) => {
@@ -328,6 +331,9 @@ impl Writer {
             }
             Err(mpsc::error::TrySendError::Closed(_)) => false,
         });
+        if self.subscribers.is_empty() && was_followed {
+            self.source.set_followed(false);
+        }
     }
 
     fn latest(&self) -> Arc<Snapshot> {
@@ -353,6 +359,7 @@ impl Writer {
             attached: self.source.attached(),
             selftest: self.source.selftest().cloned(),
             refused: self.refused.clone(),
+            unattributed: self.source.unattributed(),
             counters: self.source.counters(),
             cost: self.cost,
             ring_bytes: if self.source.is_polling() { 0 } else { u64::from(self.ring_bytes) },

@@ -31,7 +31,7 @@ pub fn all(asked: impl IntoIterator<Item = NamespaceInode>) -> Result<Holders, N
         let comm = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
         holder.comm = comm.strip_suffix(b"\n").unwrap_or(&comm).into();
         let cgroup = fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        holder.container = cgroup::container_id(&cgroup);
+        holder.container = cgroup::container_of_text(&cgroup).map(|container| container.id);
     }
     let empty: Vec<_> = asked.into_iter().filter(|inode| !holders.contains_key(inode)).collect();
     if !empty.is_empty() {

@@ -1,5 +1,6 @@
 //! The table of hooks, and the plan that a kernel's features make of it. Pure.
 
+mod calls;
 pub mod fallback;
 mod table;
 
@@ -11,6 +12,7 @@ use mountwatch_common::{
 
 use crate::wire::btf::Btf;
 
+pub use calls::CALLS;
 pub use table::{FALLBACKS, HOOKS};
 
 /// How a program is attached to a kernel function.
@@ -81,6 +83,8 @@ pub enum Skipped {
     Unspared,
     /// Nothing is lost.
     Harmless,
+    /// An operation is not told; the index does not rest on it.
+    Operation,
 }
 
 impl Skipped {
@@ -142,6 +146,7 @@ impl Features {
         let wanted: HashSet<&'static str> = HOOKS
             .iter()
             .chain(FALLBACKS)
+            .chain(CALLS)
             .flat_map(|row| row.candidates)
             .map(|candidate| candidate.function)
             .collect();
@@ -232,8 +237,12 @@ pub struct Step {
 pub struct Plan {
     /// In the order of attachment.
     pub steps: Vec<Step>,
+    /// Programs on system calls, to be attached before those.
+    pub calls: Vec<Step>,
     /// What the index cannot see, one sentence each.
     pub blind: Vec<String>,
+    /// What is not told of who made a change, one sentence each.
+    pub unattributed: Vec<String>,
     /// Hooks without which there is no index and for which this kernel has no function.
     pub refused: Vec<Hook>,
 }
@@ -262,7 +271,23 @@ pub fn plan(features: &Features, wishes: &Wishes) -> Plan {
             add(&mut plan, features, row, ways, wishes);
         }
     }
+    add_calls(&mut plan, features, wishes);
     plan
+}
+
+fn add_calls(plan: &mut Plan, features: &Features, wishes: &Wishes) {
+    let is_call = |names: &[String]| names.iter().any(|name| name == hook::name(hook::CALL));
+    if is_call(&wishes.without) {
+        plan.unattributed.push(String::from("system calls are not told, by request"));
+        return;
+    }
+    for row in CALLS {
+        let ways = ways(features, row, wishes.no_fentry);
+        if !ways.is_empty() {
+            let is_mute = is_call(&wishes.mute);
+            plan.calls.push(Step { is_mute, ..step(features, row, ways) });
+        }
+    }
 }
 
 fn add(plan: &mut Plan, features: &Features, row: &Row, ways: Vec<Way>, wishes: &Wishes) {

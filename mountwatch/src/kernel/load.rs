@@ -28,6 +28,7 @@ use crate::wire::btf::Btf;
 use losses::{Counters, Places};
 
 pub use attach::Attached;
+pub(crate) use call_table::operation_of;
 pub use calls::Calls;
 pub use error::LoadError;
 pub use losses::Losses;
@@ -87,6 +88,7 @@ pub struct Hooks {
     log: Option<EbpfLogger<&'static dyn log::Log>>,
     attached: Vec<Attached>,
     blind: Vec<String>,
+    unattributed: Vec<String>,
     features: Features,
     no_fentry: bool,
 }
@@ -117,7 +119,7 @@ impl Hooks {
         if let Some(hook) = plan.refused.first() {
             return Err(LoadError::MissingFunction(*hook));
         }
-        let mut ebpf = open(&features, config, UNUSED)?;
+        let mut ebpf = open(&features, config, UNUSED, false)?;
         // Without its map there are no diagnostics, which are no reason not to run.
         let log = if config.kernel_log { EbpfLogger::init(&mut ebpf).ok() } else { None };
         let mut hooks = Self {
@@ -133,13 +135,17 @@ impl Hooks {
             ebpf,
             attached: Vec::new(),
             blind: plan.blind.clone(),
+            unattributed: plan.unattributed.clone(),
             features,
             no_fentry: config.wishes.no_fentry,
         };
         let types = aya::Btf::from_sys_fs()
             .map_err(|error| LoadError::NoBtf(io::Error::other(error.to_string())))?;
+        let (calls, refused) = attach::attach_calls(&mut hooks.ebpf, &types, &plan);
+        hooks.unattributed.extend(refused);
         let (attached, blind) = attach::attach_all(&mut hooks.ebpf, &types, &plan)?;
         hooks.attached = attached;
+        hooks.attached.extend(calls);
         hooks.blind.extend(blind);
         Ok(hooks)
     }
@@ -209,6 +215,11 @@ impl Hooks {
         &self.blind
     }
 
+    /// What is not told of who made a change, one sentence each.
+    pub fn unattributed(&self) -> &[String] {
+        &self.unattributed
+    }
+
     /// Instructions that the verifier went through for each attached program (since 5.16).
     pub fn verified(&self) -> impl Iterator<Item = (&'static str, u32)> + '_ {
         self.attached.iter().filter_map(|attached| {
@@ -220,17 +231,20 @@ impl Hooks {
 
 /// Parses the object and makes its maps.
 ///
-/// `unused`: maps that the programs to be loaded do not use; they get one element.
+/// `unused`: maps that the programs to be loaded do not use; they get one element. `calls_matter`: the
+/// index rests on the records of calls.
 fn open(
     features: &Features,
     config: &LoadConfig,
     unused: &[&'static str],
+    calls_matter: bool,
 ) -> Result<Ebpf, LoadError> {
     let spans = layout::spans(&features.offsets)?;
     let spares = u32::from(features.is_preemptible && !config.wishes.no_fentry);
     let kernel_log = u32::from(config.kernel_log);
     let ring_bytes = config.ring_bytes.clamp(limits::RING_BYTES_MIN, 1 << 30).next_power_of_two();
-    let rules = call_table::rules();
+    let (rules, rules_compat) = (call_table::rules(), call_table::rules_compat());
+    let calls_matter = u32::from(calls_matter);
     let mut loader = EbpfLoader::new();
     loader.map_max_entries("ROOTS", config.roots_max);
     for map in unused {
@@ -240,6 +254,9 @@ fn open(
         .override_global("OFFSETS", &features.offsets[..], true)
         .override_global("REGISTERS", &layout::REGISTERS.unwrap_or_default()[..], true)
         .override_global("RULES", &rules[..], true)
+        .override_global("RULES_COMPAT", &rules_compat[..], true)
+        .override_global("CALL_REGISTERS", &layout::CALL_REGISTERS[..], true)
+        .override_global("CALLS_MATTER", &calls_matter, true)
         .override_global("SPARES", &spares, true)
         .override_global("SPANS", &spans[..], true)
         .override_global("NOP_IDMAP", &features.nop_idmap, true)

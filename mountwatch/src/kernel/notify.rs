@@ -39,19 +39,21 @@ mod table;
 mod tell;
 
 use super::host;
-use super::load::{Calls, LoadConfig, LoadError};
+use super::load::{Calls, LoadConfig, LoadError, operation_of};
 use super::namespaces;
 use super::ring::Ring;
 use super::sys;
 use crate::model::{DentryKey, Event, MountKey, NamespaceInode, Origin};
+use crate::wire::call::{CallReader, is_end};
 use crate::wire::record::{self, Record};
 pub use limits::NotifyError;
 pub use look::{LookError, options_of};
 
 use asked::Asked;
-use callers::Callers;
+use callers::{Callers, Made};
 use follow::Glimpse;
 use hashbrown::HashMap;
+use mountwatch_common::record::CallRecord;
 use mountwatch_common::{counter, hook};
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -101,6 +103,9 @@ pub struct Notify {
     ring: Ring,
     queue: File,
     callers: Callers,
+    reader: CallReader,
+    /// Calls that ended, with the time: told when everything is told that they notified.
+    ended: Vec<(u64, Event)>,
     teller: Teller,
     notifications: u64,
     overflows: u64,
@@ -124,7 +129,7 @@ pub struct Notify {
     /// Calls of umount(2) of this drain: thread, begin, end.
     umounts: Vec<(u32, u64, u64)>,
     /// A call of umount(2) that unmounted nothing.
-    own_root: Option<(u32, u64)>,
+    own_root: Option<Made>,
 }
 
 impl Notify {
@@ -142,6 +147,8 @@ impl Notify {
             ring,
             queue,
             callers: Callers::default(),
+            reader: CallReader::default(),
+            ended: Vec::new(),
             teller: Teller::default(),
             notifications: 0,
             overflows: 0,
@@ -183,8 +190,8 @@ impl Notify {
         for birth in asked.births {
             self.born(birth, out, &mut drained)?;
         }
-        for (tid, ktime_ns) in asked.hidden {
-            self.search_born(tid, ktime_ns, out, &mut drained)?;
+        for made in asked.hidden {
+            self.search_born(made, out, &mut drained)?;
         }
         self.umounts = asked.umounts;
         drained.lost |= self.notified(&notifications, now_ns, out)?;
@@ -197,6 +204,9 @@ impl Notify {
         if self.is_unseen() {
             self.look_at_everything(now_ns, out, &mut drained)?;
         }
+        // What a call notified before it returned was in the queue when that was read.
+        let is_over = |(ktime_ns, _): &mut (u64, Event)| *ktime_ns < now_ns;
+        out.extend(self.ended.extract_if(.., is_over).map(|(_, event)| event));
         let losses = self.count_losses();
         drained.lost |= losses > self.losses;
         self.losses = losses;
@@ -216,13 +226,18 @@ impl Notify {
             };
             match decoded {
                 Ok(Record::Call(call)) => {
+                    self.take_call(&call);
                     asked.called(&call, &mut self.callers, &self.teller.table);
                 }
                 Ok(Record::Event(Event::NamespaceBorn(origin, event))) => {
                     asked.born(origin, &event);
                 }
                 Ok(Record::Event(_)) => {}
-                Ok(Record::Argument(record, text)) => self.callers.take_text(&record, text),
+                Ok(Record::Component(component)) => self.reader.take_component(component),
+                Ok(Record::Argument(record, text)) => {
+                    self.reader.take_text(&record, text.clone());
+                    self.callers.take_text(&record, text);
+                }
                 Ok(Record::Glance(glance)) => asked.glanced(&glance),
                 Err(error) => {
                     log::error!("a record was not understood: {error}");
@@ -232,6 +247,14 @@ impl Notify {
         }
         self.glances = std::mem::take(&mut asked.glances);
         asked
+    }
+
+    /// A call that ended is an operation, whatever it returned.
+    fn take_call(&mut self, record: &CallRecord) {
+        let call = operation_of(record);
+        if let (true, Some(call)) = (is_end(record), call) {
+            self.ended.push((record.header.ktime_ns, self.reader.ended(record, call)));
+        }
     }
 
     /// The index does not need a dentry any more: it will be told again, by another key, when a
@@ -317,7 +340,7 @@ impl Notify {
         drained: &mut Drained,
     ) -> Result<(), NotifyError> {
         self.unseen += 1;
-        self.search_born(0, now_ns, out, drained)?;
+        self.search_born(Made::outside(0, now_ns), out, drained)?;
         // Nobody knows whose change it is; a scan is nobody's.
         let origin = Origin { scan: true, ..origin_of_none(hook::NOTIFY) };
         for namespace in self.teller.table.namespaces().to_vec() {

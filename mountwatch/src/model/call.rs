@@ -60,6 +60,8 @@ pub enum Call {
     /// Kernel-made: the name that something was mounted on was deleted, perhaps in another mount
     /// namespace, or became invalid (`__detach_mounts`).
     MountpointGone,
+    /// Somebody did it by a call that was not seen, or whose end was not.
+    Unseen,
 }
 
 /// The name of an argument, and how it is to be read.
@@ -186,6 +188,7 @@ const CALLS: &[Row] = &[
     row(Call::Expiry, "expiry", &[]),
     row(Call::NamespaceDeath, "namespace_death", &[]),
     row(Call::MountpointGone, "mountpoint_gone", &[]),
+    row(Call::Unseen, "unseen", &[]),
 ];
 
 // Of include/uapi/linux/mount.h, fcntl.h and sched.h.

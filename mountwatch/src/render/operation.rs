@@ -138,7 +138,7 @@ pub fn operation_text(operation: &Operation, secrets: Secrets) -> String {
 
 /// `umount2("/mnt", MNT_DETACH) = -1 EBUSY`.
 pub(super) fn call_text(operation: &Operation, secrets: Secrets) -> String {
-    if operation.call.is_kernel_made() {
+    if operation.call.is_kernel_made() || operation.call == Call::Unseen {
         return operation.call.name().to_owned();
     }
     let given: Vec<_> =

@@ -33,6 +33,7 @@ pub fn status_json(status: &Status) -> String {
     object.put("attached", Json::List(attached.collect()));
     object.put("selftest", selftest::json(status.selftest.as_ref()));
     object.put("refused", status.refused.clone());
+    object.put("unattributed", status.unattributed.clone());
     let mut counters = Object::default();
     for (name, value) in &status.counters {
         counters.put(*name, *value);
@@ -67,6 +68,9 @@ pub fn status_text(status: &Status) -> String {
     }
     for (index, sentence) in status.refused.iter().enumerate() {
         push(&mut out, if index == 0 { "refused" } else { "" }, sentence);
+    }
+    for (index, sentence) in status.unattributed.iter().enumerate() {
+        push(&mut out, if index == 0 { "unattributed" } else { "" }, sentence);
     }
     for (name, value) in &status.counters {
         push(&mut out, name, value);
@@ -116,6 +120,7 @@ pub(super) fn sample() -> Status {
         ],
         selftest: Some(selftest::sample()),
         refused: vec![String::from("rename: no such function")],
+        unattributed: vec![String::from("calls of fsopen are not told")],
         counters: vec![("roots_lost", 0)],
         cost: Some(SyscallCost { before_ns: 80, after_ns: 81 }),
         ring_bytes: 16 << 20,
@@ -153,6 +158,7 @@ mod tests {
                              namespace_gone: replaced by mnt_ns_tree_remove
                              skipped: an open_tree_attr: not there
         refused              rename: no such function
+        unattributed         calls of fsopen are not told
         roots_lost           0
         "#);
     }

@@ -54,7 +54,7 @@ impl Operations {
     /// kernel.
     pub(super) fn of_change(&mut self, origin: Origin) -> Option<OperationId> {
         let is_nobody = origin.tid == 0 && origin.begin_ktime_ns == 0;
-        if origin.scan || is_nobody || (self.is_blind && origin.begin_ktime_ns == 0) {
+        if origin.scan || is_nobody {
             return None;
         }
         if let Some(open) = self.open.get(&origin.tid)
@@ -69,7 +69,7 @@ impl Operations {
         let id = self.next()?;
         let begin_ktime_ns = origin.begin_ktime_ns;
         if let Some(missed) = self.open.insert(origin.tid, Open { id, begin_ktime_ns, origin }) {
-            self.effects.remove(&missed.id);
+            self.ended.push(without_call(&missed, Call::Unseen, None));
         }
         Some(id)
     }
@@ -85,7 +85,7 @@ impl Operations {
         let id = match open {
             Some(open) if open.begin_ktime_ns == origin.begin_ktime_ns => Some(open.id),
             Some(missed) => {
-                self.effects.remove(&missed.id);
+                self.ended.push(without_call(&missed, Call::Unseen, None));
                 self.next()
             }
             None => self.next(),
@@ -242,16 +242,18 @@ impl State {
         for (tid, open) in opened {
             let task = tasks.get(&tid).cloned();
             let of_it = of_each.remove(&open.id).unwrap_or_default();
-            match kernel_made(&of_it, task.as_deref()) {
-                Some(call) => self.operations.ended.push(of_kernel(&open, call, task)),
-                None => drop(self.operations.effects.remove(&open.id)),
+            if of_it.is_empty() {
+                continue;
             }
+            let is_blind = self.operations.is_blind;
+            let call = without_caller(&of_it, task.as_deref(), is_blind);
+            self.operations.ended.push(without_call(&open, call, task));
         }
     }
 }
 
-/// An operation without a system call of the mount family.
-fn of_kernel(open: &Open, call: Call, task: Option<Arc<Task>>) -> Operation {
+/// An operation without a system call that is known.
+fn without_call(open: &Open, call: Call, task: Option<Arc<Task>>) -> Operation {
     let Origin { pid, tid, ktime_ns: begin_ktime_ns, .. } = open.origin;
     Operation {
         id: open.id,
@@ -267,11 +269,12 @@ fn of_kernel(open: &Open, call: Call, task: Option<Arc<Task>>) -> Operation {
     }
 }
 
-/// What the kernel did, by its changes; `None` for none that is known.
-fn kernel_made(changes: &[&Change], task: Option<&Task>) -> Option<Call> {
+/// What happened while no call of the thread was known, by its changes. `is_blind`: it may have been in
+/// one all the same.
+fn without_caller(changes: &[&Change], task: Option<&Task>, is_blind: bool) -> Call {
     let any = |is_it: fn(&ChangeKind) -> bool| changes.iter().any(|change| is_it(&change.kind));
     if any(|kind| matches!(kind, ChangeKind::NamespaceBorn { .. })) {
-        return Some(Call::Clone);
+        return Call::Clone;
     }
     let ends_namespace = |kind: &ChangeKind| match kind {
         ChangeKind::NamespaceGone { .. } => true,
@@ -279,14 +282,16 @@ fn kernel_made(changes: &[&Change], task: Option<&Task>) -> Option<Call> {
         _ => false,
     };
     if any(ends_namespace) {
-        return Some(Call::NamespaceDeath);
+        return Call::NamespaceDeath;
     }
-    if any(|kind| matches!(kind, ChangeKind::Attach { .. })) {
-        return Some(Call::Automount);
+    let is_detached = any(|kind| matches!(kind, ChangeKind::Detach { .. }));
+    // A worker makes no calls.
+    let is_worker = task.is_some_and(|task| task.comm.starts_with(WORKER));
+    match (any(|kind| matches!(kind, ChangeKind::Attach { .. })), is_detached) {
+        (false, true) if is_worker => Call::Expiry,
+        _ if is_blind => Call::Unseen,
+        (true, _) => Call::Automount,
+        (false, true) => Call::MountpointGone,
+        (false, false) => Call::Unseen,
     }
-    if any(|kind| matches!(kind, ChangeKind::Detach { .. })) {
-        let is_worker = task.is_some_and(|task| task.comm.starts_with(WORKER));
-        return Some(if is_worker { Call::Expiry } else { Call::MountpointGone });
-    }
-    None
 }

@@ -5,9 +5,10 @@ use crate::model::{
     MountEvent, MountId, MountKey, NamespaceEvent, NamespaceId, NamespaceInode, NamespaceKey,
     Origin, PeerGroupId, SuperEvent, SuperFlags, SuperKey, UniqueMountId,
 };
+use crate::wire::call::{Component, PathKey};
 use mountwatch_common::record::{
     ArgumentRecord, CallRecord, CommitRecord, DentryRecord, GlanceRecord, GroupRecord, Header,
-    MountRecord, NamespaceRecord, SuperRecord, flag, kind,
+    MountRecord, NameRecord, NamespaceRecord, SuperRecord, flag, kind,
 };
 use thiserror::Error;
 use zerocopy::FromBytes;
@@ -43,10 +44,11 @@ pub enum DecodeError {
 pub enum Record {
     /// An event of the index.
     Event(Event),
-    /// A system call (back end `notify`).
-    Call(CallRecord),
-    /// A text argument of the call of its thread that is about to return; `None`: it could not be
-    /// read.
+    /// A system call.
+    Call(Box<CallRecord>),
+    /// A component of the path of an executable or a cgroup.
+    Component(Component),
+    /// A text argument of the call that its thread is in; `None`: it could not be read.
     Argument(ArgumentRecord, Option<Bytes>),
     /// A mount that may have changed (back end `notify`).
     Glance(GlanceRecord),
@@ -102,7 +104,11 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
             };
             Event::Commit(origin(&header), event)
         }
-        kind::CALL => return Ok(Record::Call(read::<CallRecord>(bytes, header.kind)?.0)),
+        kind::CALL => return Ok(Record::Call(Box::new(read::<CallRecord>(bytes, header.kind)?.0))),
+        kind::NAME => {
+            let (record, _) = read::<NameRecord>(bytes, header.kind)?;
+            return Ok(Record::Component(component(&record)?));
+        }
         kind::ARGUMENT => {
             let (record, rest) = read::<ArgumentRecord>(bytes, header.kind)?;
             let text = text(rest, record.text_bytes, header.kind)?;
@@ -144,6 +150,18 @@ pub fn origin(header: &Header) -> Origin {
         tid: header.pid_tgid as u32,
         begin_ktime_ns: header.begin_ktime_ns,
     }
+}
+
+fn component(record: &NameRecord) -> Result<Component, DecodeError> {
+    let has = |bit| record.header.flags & bit != 0;
+    let key = record.key;
+    Ok(Component {
+        tid: origin(&record.header).tid,
+        key: if has(flag::CGROUP) { PathKey::Cgroup(key) } else { PathKey::Executable(key) },
+        index: record.index,
+        name: text(&record.name, record.name_bytes, record.header.kind)?,
+        is_end: has(flag::LAST),
+    })
 }
 
 fn mount(record: &MountRecord, source: Bytes) -> MountEvent {
@@ -267,7 +285,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_decoded_or_refused(
-            record_kind in 0u16..12,
+            record_kind in 0u16..13,
             mut bytes in proptest::collection::vec(any::<u8>(), 0..RECORD_BYTES_MAX),
         ) {
             if let Some(start) = bytes.get_mut(..2) {

@@ -1,8 +1,7 @@
 //! What an act of the self-test proves. Pure.
 
 use super::table::Row;
-use crate::model::NamespaceInode;
-use crate::model::{DETACHED, Event, MountId};
+use crate::model::{Call, DETACHED, Event, MountId, NamespaceInode};
 use crate::render;
 use crate::state::{State, Tables};
 use crate::verify;
@@ -31,6 +30,8 @@ pub(super) struct Findings {
     pub(super) acts: u64,
     /// Something was lost meanwhile: no failure counts.
     pub(super) lost: bool,
+    /// Calls that were made, and whether one of each was told.
+    calls: Vec<(Call, bool)>,
     has_committed: bool,
 }
 
@@ -40,6 +41,28 @@ impl Findings {
         self.has_committed |= events
             .iter()
             .any(|event| matches!(event, Event::Commit(origin, _) if origin.hook == hook::COMMIT));
+    }
+
+    /// A call was made, and these are the events of it.
+    pub(super) fn called(&mut self, call: Option<Call>, events: &[Event]) {
+        let Some(call) = call else { return };
+        let is_it = |event: &Event| matches!(event, Event::Call(_, told) if told.call == call);
+        let is_told = events.iter().any(is_it);
+        match self.calls.iter_mut().find(|(known, _)| *known == call) {
+            Some((_, was_told)) => *was_told |= is_told,
+            None => self.calls.push((call, is_told)),
+        }
+    }
+
+    /// Calls of which none was told although programs are attached for that. One that is skipped now
+    /// and then is no silence.
+    pub(super) fn silent_calls(&self, attached: &[Hook]) -> Vec<String> {
+        let silent = self.calls.iter().filter(|(_, is_told)| !is_told);
+        let names: Vec<_> = silent.map(|(call, _)| call.name()).collect();
+        if names.is_empty() || !attached.contains(&hook::CALL) {
+            return Vec::new();
+        }
+        vec![format!("the self-test noticed that calls are not told: {}", names.join(", "))]
     }
 
     /// An act that the kernel did not do.
@@ -139,7 +162,7 @@ fn without_options(text: &[u8]) -> Vec<u8> {
 mod tests {
     use super::super::table::ACTS;
     use super::*;
-    use crate::model::{CommitEvent, Origin};
+    use crate::model::{CallEvent, CommitEvent, Origin, Surroundings};
     use std::sync::Arc;
 
     fn row_of(hook: Hook) -> &'static Row {
@@ -179,6 +202,28 @@ mod tests {
         assert_eq!(failed(&findings), [0; 0]);
         findings.finish(&[hook::COMMIT]);
         assert_eq!(failed(&findings), [hook::COMMIT]);
+    }
+
+    #[test]
+    fn calls_that_are_never_told_are_named() {
+        let mut findings = Findings::default();
+        findings.called(None, &[]);
+        assert_eq!(findings.silent_calls(&[hook::CALL]), [""; 0]);
+        findings.called(Some(Call::Mount), &[]);
+        findings.called(Some(Call::Umount2), &[]);
+        assert_eq!(findings.silent_calls(&[hook::COMMIT]), [""; 0]);
+        let told = CallEvent {
+            call: Call::Mount,
+            arguments: [0; 6],
+            texts: Vec::new(),
+            result: 0,
+            caller: CommitEvent { comm: Arc::from(&b"x"[..]), cgroup_id: 0, uid: 0 },
+            surroundings: Surroundings::default(),
+        };
+        findings.called(Some(Call::Mount), &[Event::Call(Origin::default(), Box::new(told))]);
+        findings.called(Some(Call::Mount), &[]);
+        let silent = findings.silent_calls(&[hook::CALL]);
+        assert_eq!(silent, ["the self-test noticed that calls are not told: umount2"]);
     }
 
     #[test]

@@ -125,7 +125,10 @@ const COMPAT: &str = "of callers with 32 bits; a call by int $0x80 kills a proce
 pub(super) const OTHERWISE: &[(Hook, &str)] = &[
     (hook::COMMIT, "every act ends with it: an act that is not seen before it fired is its fault"),
     (hook::SCAN, "the index starts with a scan, which must give what the kernel shows"),
-    (hook::CALL, "of the back end notify"),
+    (
+        hook::CALL,
+        "each act must be told as the call that it is; a silent one leaves the index right",
+    ),
     (hook::NOTIFY, "of the back end notify"),
 ];
 

@@ -6,15 +6,17 @@ use crate::agent::losses::{LossWatch, Lost};
 use crate::agent::selftest::{self, SelfTest};
 use crate::kernel::hooks::Wishes;
 use crate::kernel::host;
-use crate::kernel::load::{Hooks, LoadConfig, LoadError};
+use crate::kernel::load::{Hooks, LoadConfig, LoadError, operation_of};
 use crate::kernel::namespaces;
 use crate::kernel::poll::Why;
 use crate::kernel::ring::Ring;
 use crate::kernel::scan::{Scanner, Whose};
 use crate::model::{Dialect, Event, NamespaceInode};
 use crate::state::Retired;
+use crate::wire::call::CallReader;
 use crate::wire::record::{self, Record};
 use mountwatch_common::hook::{self, Hook};
+use mountwatch_common::record::CallRecord;
 use mountwatch_common::{control, counter, limits};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -35,6 +37,7 @@ pub(in crate::agent) struct HookSource {
     losses: LossWatch,
     /// Records that could not be decoded: as good as lost.
     undecoded: u64,
+    reader: CallReader,
     cut: Cut,
     dialect: Dialect,
     selftest: SelfTest,
@@ -129,6 +132,10 @@ impl Backend for HookSource {
     fn counters(&self) -> Vec<(&'static str, u64)> {
         let losses = self.hooks.losses(true);
         let mut counters: Vec<_> = counter::NAMES.into_iter().zip(losses.counters).collect();
+        let missed = counters.get_mut(counter::OPERATIONS_MISSED as usize);
+        if let Some((_, count)) = missed {
+            *count += losses.skips_of_operations;
+        }
         counters.push(("recursion_misses", losses.recursion_misses));
         counters.push(("records_undecoded", self.undecoded));
         counters
@@ -136,6 +143,16 @@ impl Backend for HookSource {
 
     fn raise_epoch(&mut self) -> Result<(), SourceError> {
         self.raise_epoch()
+    }
+
+    fn unattributed(&self) -> Vec<String> {
+        [self.hooks.unattributed(), &self.selftest.unattributed].concat()
+    }
+
+    fn set_followed(&mut self, is_followed: bool) {
+        if let Err(error) = self.hooks.control(control::FOLLOWED, u64::from(is_followed)) {
+            log::warn!("operations may be told late: {error}");
+        }
     }
 
     fn seeded(&mut self) {
@@ -184,6 +201,7 @@ impl HookSource {
             epoch: 1,
             losses: LossWatch::default(),
             undecoded: 0,
+            reader: CallReader::default(),
             cut: Cut { at: config.faults.cut_record, ..Cut::default() },
             dialect,
             selftest,
@@ -222,20 +240,29 @@ impl HookSource {
     pub(in crate::agent) fn drain(&mut self, events: &mut Vec<Event>) -> Drained {
         let goal = self.ring.produced();
         while self.ring.consumed() < goal {
-            match self.ring.next() {
-                Some(bytes) => match record::decode(self.cut.apply(&bytes)) {
-                    Ok(Record::Event(event)) => events.push(event),
-                    Ok(Record::Call(_) | Record::Argument(..) | Record::Glance(_)) => {}
-                    Err(error) => {
-                        log::error!("a record was not understood: {error}");
-                        self.undecoded += 1;
-                    }
-                },
-                None => std::thread::yield_now(),
+            let decoded = self.ring.next().map(|bytes| record::decode(self.cut.apply(&bytes)));
+            let Some(decoded) = decoded else {
+                std::thread::yield_now();
+                continue;
+            };
+            match decoded {
+                Ok(Record::Event(event)) => events.push(event),
+                Ok(Record::Call(call)) => events.extend(self.ended(&call)),
+                Ok(Record::Argument(record, text)) => self.reader.take_text(&record, text),
+                Ok(Record::Component(component)) => self.reader.take_component(component),
+                Ok(Record::Glance(_)) => {}
+                Err(error) => {
+                    log::error!("a record was not understood: {error}");
+                    self.undecoded += 1;
+                }
             }
         }
         let lost = self.losses.look(&mut self.hooks, self.undecoded);
         Drained { lost, ..Drained::default() }
+    }
+
+    fn ended(&mut self, record: &CallRecord) -> Option<Event> {
+        Some(self.reader.ended(record, operation_of(record)?))
     }
 
     /// Reads a mountinfo while the `scan` hook tells each mount of its namespace; `step` gets each

@@ -63,6 +63,12 @@ impl Backend for Notify {
         self.counters()
     }
 
+    fn unattributed(&self) -> Vec<String> {
+        vec![String::from(
+            "calls of processes with 32 bits are not told: tracepoints do not see them",
+        )]
+    }
+
     fn looks(&self) -> u64 {
         let looks = self.counters().into_iter().find(|(name, _)| *name == "looks");
         looks.map_or(0, |(_, count)| count)

@@ -2,6 +2,7 @@
 
 use super::{Nest, open};
 use crate::kernel::{sys, sys_canary};
+use crate::model::Call;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -74,6 +75,29 @@ pub enum Act {
     Copy,
     /// close(2) of the copy.
     Leave,
+}
+
+impl Act {
+    /// The system call of the mount family that it is, or the last one of those.
+    pub fn call(self) -> Option<Call> {
+        Some(match self {
+            Self::Mount(_)
+            | Self::Bind(..)
+            | Self::BindTree(..)
+            | Self::Move(..)
+            | Self::Make(..)
+            | Self::Remount(_) => Call::Mount,
+            Self::Umount(_) | Self::Detach(_) => Call::Umount2,
+            Self::Reconfigure(_) => Call::Fsconfig,
+            Self::SetAttributes(_) => Call::MountSetattr,
+            Self::TreeAttributes(_) => Call::OpenTreeAttr,
+            Self::SetGroup(..) | Self::Attach(_) => Call::MoveMount,
+            Self::Pivot(..) => Call::PivotRoot,
+            Self::OpenTree(_) => Call::OpenTree,
+            Self::Copy => Call::Unshare,
+            Self::Rename(..) | Self::Exchange(..) | Self::Rmdir(_) | Self::Leave => return None,
+        })
+    }
 }
 
 /// The reused ID of a descriptor's mount.

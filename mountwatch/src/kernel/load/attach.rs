@@ -46,6 +46,30 @@ pub(super) fn attach_all(
     Ok((attached, blind))
 }
 
+/// Attaches the programs on system calls. What is attached, and in sentences what is not told.
+pub(super) fn attach_calls(
+    ebpf: &mut Ebpf,
+    btf: &aya::Btf,
+    plan: &Plan,
+) -> (Vec<Attached>, Vec<String>) {
+    let (mut attached, mut refused) = (Vec::new(), Vec::new());
+    for step in &plan.calls {
+        if let (true, Some(way)) = (step.is_mute, step.ways.first()) {
+            attached.push(mute(step, *way));
+            continue;
+        }
+        match attach_step(ebpf, btf, step) {
+            Ok(done) => attached.push(done),
+            Err(refusal) => {
+                let (way, error) = *refusal;
+                let (function, hint) = (way.candidate.function, hint(&error));
+                refused.push(format!("calls of {function} are not told ({hint})"));
+            }
+        }
+    }
+    (attached, refused)
+}
+
 /// The sentence about a step that cannot be attached, or the error if it has to be.
 fn refused_step(step: &Step, refusal: &(Way, ProgramError)) -> Result<String, LoadError> {
     let (way, error) = refusal;

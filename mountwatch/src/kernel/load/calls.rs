@@ -69,7 +69,7 @@ impl Calls {
     pub fn load(config: &LoadConfig) -> Result<Self, LoadError> {
         check_lockdown()?;
         let features = features()?;
-        let mut ebpf = open(&features, config, UNUSED)?;
+        let mut ebpf = open(&features, config, UNUSED, true)?;
         let words = |count: u32| count as usize * size_of::<u64>();
         let maps =
             [array(&mut ebpf, "NAMES")?, array(&mut ebpf, "AGES")?, array(&mut ebpf, "STAMPS")?];

@@ -20,6 +20,18 @@ pub(super) const REGISTERS: Option<[u32; 4]> = if cfg!(target_arch = "x86_64") {
     None
 };
 
+/// Byte offsets within `struct pt_regs` of the six arguments of a system call, of the same of a caller
+/// with 32 bits, and of the call's number, as `CALL_REGISTERS` takes them.
+pub(super) const CALL_REGISTERS: [u32; 13] = if cfg!(target_arch = "x86_64") {
+    // rdi, rsi, rdx, r10, r8, r9; ebx, ecx, edx, esi, edi, ebp; orig_rax
+    [112, 104, 96, 56, 72, 64, 40, 88, 96, 104, 112, 32, 120]
+} else if cfg!(target_arch = "aarch64") {
+    // x0 to x5; syscallno
+    [0, 8, 16, 24, 32, 40, 0, 8, 16, 24, 32, 40, 280]
+} else {
+    [0; 13]
+};
+
 /// Bytes of `struct mount` and `struct dentry` up to the end of the last member we read.
 pub(super) fn spans(offsets: &[u32; offset::COUNT]) -> Result<[u32; 2], LoadError> {
     let present = |member: &usize| offsets.get(*member).copied().filter(|at| *at != offset::ABSENT);

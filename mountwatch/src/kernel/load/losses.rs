@@ -24,6 +24,8 @@ pub struct Losses {
     pub skips_locked: u64,
     /// Skipped programs whose spare counts what it does.
     pub skips_with_spare: u64,
+    /// Skipped programs of calls that are not told for that.
+    pub skips_of_operations: u64,
     /// Skipped spares of what only a scan needs.
     pub skips_in_scans: u64,
 }
@@ -118,13 +120,14 @@ impl Places {
 /// only when `thorough`.
 pub(super) fn add_skips(losses: &mut Losses, ebpf: &Ebpf, attached: &[Attached], thorough: bool) {
     for at in attached {
-        if at.skipped == Skipped::Locked && !thorough {
+        if matches!(at.skipped, Skipped::Locked | Skipped::Operation) && !thorough {
             continue;
         }
         let skips = skips_of(ebpf, at.program);
         losses.recursion_misses += skips;
         match (at.skipped, at.spare) {
             (Skipped::Harmless, _) => {}
+            (Skipped::Operation, _) => losses.skips_of_operations += skips,
             (Skipped::Spared, Some(_)) => losses.skips_with_spare += skips,
             (Skipped::Watched, Some(spare)) => losses.skips_lost += skips_of(ebpf, spare),
             (Skipped::Scan, Some(spare)) => losses.skips_in_scans += skips_of(ebpf, spare),

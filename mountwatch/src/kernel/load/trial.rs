@@ -26,7 +26,7 @@ pub fn trials() -> Result<Vec<Trial>, LoadError> {
     check_lockdown()?;
     let features = features()?;
     let config = LoadConfig { ring_bytes: limits::RING_BYTES_MIN, ..LoadConfig::default() };
-    let mut ebpf = open(&features, &config, UNUSED)?;
+    let mut ebpf = open(&features, &config, UNUSED, false)?;
     let types = aya::Btf::from_sys_fs()
         .map_err(|error| LoadError::NoBtf(std::io::Error::other(error.to_string())))?;
     let plan = hooks::plan(&features, &config.wishes);

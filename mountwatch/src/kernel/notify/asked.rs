@@ -1,6 +1,6 @@
 //! What the records of one drain ask for.
 
-use super::callers::{Callers, tid_of};
+use super::callers::{Callers, Made, tid_of};
 use super::effect::Class;
 use super::table::Table;
 use crate::kernel::load::call_table;
@@ -13,11 +13,11 @@ pub(super) struct Asked {
     /// Namespaces that are not known.
     pub(super) births: Vec<Birth>,
     /// Threads that made a namespace which they are not in.
-    pub(super) hidden: Vec<(u32, u64)>,
+    pub(super) hidden: Vec<Made>,
     /// Calls that changed attributes.
     pub(super) attributes: Vec<Attributes>,
     /// The last call that changed a super block.
-    pub(super) super_blocks: Option<(u32, u64)>,
+    pub(super) super_blocks: Option<Made>,
     /// Calls that renamed or deleted names.
     pub(super) names: Vec<Names>,
     /// Calls of umount(2), with their begins.
@@ -34,17 +34,15 @@ pub(super) struct Birth {
     pub(super) inode: NamespaceInode,
     /// A thread that is in it.
     pub(super) task: u32,
-    /// The thread that made it.
-    pub(super) maker: u32,
-    pub(super) ktime_ns: u64,
+    /// By whom it was made.
+    pub(super) made: Made,
 }
 
 /// A call that changed attributes.
 #[derive(Clone, Debug)]
 pub(super) struct Attributes {
     pub(super) namespace: NamespaceKey,
-    pub(super) tid: u32,
-    pub(super) ktime_ns: u64,
+    pub(super) made: Made,
     /// The mounts that were not as they were told.
     pub(super) mounts: Vec<MountKey>,
     /// There may be more of them in the namespace.
@@ -69,8 +67,7 @@ impl Asked {
             id: event.id.map_or(0, |id| id.0),
             inode: event.inode,
             task: event.task.unwrap_or(origin.tid),
-            maker: origin.tid,
-            ktime_ns: origin.ktime_ns,
+            made: Made::outside(origin.tid, origin.ktime_ns),
         });
     }
 
@@ -92,13 +89,13 @@ impl Asked {
             return;
         }
         let key = NamespaceKey(call.ns_id);
+        let is_maker = finished.is_some() && i64::from(call.call) == libc::SYS_unshare;
         if call.ns_id != 0 && table.namespace(key).is_none() {
             self.births.push(Birth {
                 id: call.ns_id,
                 inode: NamespaceInode(call.ns_inum),
                 task: tid,
-                maker: tid,
-                ktime_ns,
+                made: if is_maker { Made::by(call) } else { Made::outside(tid, ktime_ns) },
             });
         }
         let mut mounts = Vec::new();
@@ -112,8 +109,7 @@ impl Asked {
         if effect.attributes || !mounts.is_empty() || is_astray {
             self.attributes.push(Attributes {
                 namespace: key,
-                tid,
-                ktime_ns,
+                made: Made::by(call),
                 mounts,
                 is_astray,
                 is_elsewhere: effect.elsewhere
@@ -121,10 +117,10 @@ impl Asked {
             });
         }
         if effect.namespace {
-            self.hidden.push((tid, ktime_ns));
+            self.hidden.push(Made::by(call));
         }
         if effect.super_blocks {
-            self.super_blocks = Some((tid, ktime_ns));
+            self.super_blocks = Some(Made::by(call));
         }
         if effect.class == Class::Detach {
             self.umounts.push((tid, call.header.begin_ktime_ns, ktime_ns));
@@ -151,7 +147,7 @@ mod tests {
         asked.called(&call, &mut callers, &Table::default());
         let names = asked.names.first().expect("a call about names");
         assert_eq!((&names.hashes[..], names.tid), (&[5, 6][..], u32::MAX - 1));
-        assert_eq!(callers.origin(names.tid, names.ktime_ns).pid, u32::MAX);
+        assert_eq!(callers.origin(Made::outside(names.tid, names.ktime_ns)).pid, u32::MAX);
         assert_eq!(&callers.commit(names.tid).comm[..], b"mv");
         assert!(asked.attributes.is_empty() && asked.births.is_empty());
     }

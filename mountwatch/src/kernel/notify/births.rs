@@ -1,6 +1,7 @@
 //! Namespaces: marked, listed, and found when they are born.
 
 use super::asked::Birth;
+use super::callers::Made;
 use super::{Drained, Notify, NotifyError, origin_of_none};
 use crate::kernel::namespaces::{self, FoundNamespace, NamespacesError};
 use crate::kernel::{sys, task};
@@ -137,19 +138,18 @@ impl Notify {
             namespaces::open_by_id(NamespaceId(birth.id), Some(birth.task))?
         };
         let Some(found) = found else { return Ok(()) };
-        self.tell_born(found, birth.maker, birth.ktime_ns, out, drained)
+        self.tell_born(found, birth.made, out, drained)
     }
 
     fn tell_born(
         &mut self,
         found: FoundNamespace,
-        maker: u32,
-        ktime_ns: u64,
+        made: Made,
         out: &mut Vec<Event>,
         drained: &mut Drained,
     ) -> Result<(), NotifyError> {
         let inode = found.inode;
-        let origin = Origin { hook: hook::CALL, ..self.callers.origin(maker, ktime_ns) };
+        let origin = Origin { hook: hook::CALL, ..self.callers.origin(made) };
         let begin = out.len();
         if self.mark_and_list(found, origin, out)? {
             drained.listed.push(inode);
@@ -160,8 +160,7 @@ impl Notify {
     /// A call made a namespace that has no process, so that only the kernel's list has it.
     pub(super) fn search_born(
         &mut self,
-        maker: u32,
-        ktime_ns: u64,
+        made: Made,
         out: &mut Vec<Event>,
         drained: &mut Drained,
     ) -> Result<(), NotifyError> {
@@ -171,7 +170,7 @@ impl Notify {
                 .id
                 .is_some_and(|id| self.teller.table.namespace(NamespaceKey(id.0)).is_some());
             if !is_known {
-                result = self.tell_born(found, maker, ktime_ns, out, drained);
+                result = self.tell_born(found, made, out, drained);
             }
             if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;

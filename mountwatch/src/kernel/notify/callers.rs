@@ -34,6 +34,28 @@ pub(super) struct Candidate {
     pub(super) ktime_ns: u64,
 }
 
+/// By which thread, when, and in which call of it a change was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Made {
+    pub(super) tid: u32,
+    pub(super) ktime_ns: u64,
+    /// When the call began; 0 if none is known.
+    pub(super) begin_ktime_ns: u64,
+}
+
+impl Made {
+    /// By a call that a record is about.
+    pub(super) fn by(call: &CallRecord) -> Self {
+        let (ktime_ns, begin_ktime_ns) = (call.header.ktime_ns, call.header.begin_ktime_ns);
+        Self { tid: tid_of(call), ktime_ns, begin_ktime_ns }
+    }
+
+    /// By a thread outside of any call that matters.
+    pub(super) fn outside(tid: u32, ktime_ns: u64) -> Self {
+        Self { tid, ktime_ns, begin_ktime_ns: 0 }
+    }
+}
+
 /// The latest call of each thread, and all that ended lately.
 #[derive(Debug, Default)]
 pub(super) struct Callers {
@@ -157,10 +179,11 @@ impl Callers {
         )
     }
 
-    /// Where a change comes from that a thread made.
-    pub(super) fn origin(&self, tid: u32, ktime_ns: u64) -> Origin {
+    /// Where a change comes from.
+    pub(super) fn origin(&self, made: Made) -> Origin {
+        let Made { tid, ktime_ns, begin_ktime_ns } = made;
         let pid = self.latest(tid).map_or_else(|| process_of(tid).unwrap_or(tid), pid_of);
-        Origin { hook: hook::NOTIFY, ktime_ns, pid, tid, ..Origin::NOBODY }
+        Origin { hook: hook::NOTIFY, ktime_ns, pid, tid, begin_ktime_ns, ..Origin::NOBODY }
     }
 
     /// The end of a thread's change.
@@ -285,7 +308,7 @@ mod tests {
         assert_eq!(glimpsed.fs_type.as_deref(), Some(&b"tmpfs"[..]));
         assert_eq!(glimpsed.namespace, Some(NamespaceKey(3)));
         assert_eq!(&callers.commit(8).comm[..], b"sh");
-        let origin = callers.origin(8, 1);
+        let origin = callers.origin(Made::outside(8, 1));
         assert_eq!((origin.pid, origin.tid), (7, 8));
     }
 

@@ -1,6 +1,7 @@
 //! From what was told to the looks that it asks for.
 
 use super::asked::{Attributes, Names};
+use super::callers::Made;
 use super::effect::{self, Class};
 use super::queue::Notification;
 use super::tell::Tell;
@@ -85,12 +86,18 @@ impl Notify {
             // A notification has no time; the call that it belongs to has one.
             let (begin_ktime_ns, ktime_ns) = cause.unwrap_or((0, now_ns));
             let origin = match change {
-                Some((same, _)) if (same.tid, same.ktime_ns) == (tid, ktime_ns) => same,
+                Some((same, _))
+                    if (same.tid, same.ktime_ns, same.begin_ktime_ns)
+                        == (tid, ktime_ns, begin_ktime_ns) =>
+                {
+                    same
+                }
                 other => {
                     if let Some((origin, begin)) = other {
                         self.commit(origin, begin, out)?;
                     }
-                    change.insert((self.callers.origin(tid, ktime_ns), out.len())).0
+                    let made = Made { tid, ktime_ns, begin_ktime_ns };
+                    change.insert((self.callers.origin(made), out.len())).0
                 }
             };
             let key = MountKey(id.0);
@@ -147,7 +154,7 @@ impl Notify {
     fn own_roots(&mut self) {
         for (tid, begin_ktime_ns, ktime_ns) in std::mem::take(&mut self.umounts) {
             if !self.callers.is_notified(tid, begin_ktime_ns) {
-                self.own_root = Some((tid, ktime_ns));
+                self.own_root = Some(Made { tid, ktime_ns, begin_ktime_ns });
             }
         }
     }
@@ -167,21 +174,21 @@ impl Notify {
             } else {
                 call.mounts.clone()
             };
-            (call.tid, call.ktime_ns, keys)
+            (call.made, keys)
         });
         let of_names = names.iter().map(|call| {
             let mut keys = self.resting_on(&call.hashes);
             keys.extend(&self.teller.escaped);
-            (call.tid, call.ktime_ns, keys)
+            (Made::outside(call.tid, call.ktime_ns), keys)
         });
         let mut calls: Vec<_> = of_attributes.chain(of_names).collect();
-        calls.sort_by_key(|(_, ktime_ns, _)| *ktime_ns);
+        calls.sort_by_key(|(made, _)| made.ktime_ns);
         let mut later = HashSet::new();
-        for (_, _, keys) in calls.iter_mut().rev() {
+        for (_, keys) in calls.iter_mut().rev() {
             keys.retain(|key| later.insert(*key));
         }
-        for (tid, ktime_ns, keys) in &calls {
-            let origin = self.callers.origin(*tid, *ktime_ns);
+        for (made, keys) in &calls {
+            let origin = self.callers.origin(*made);
             let begin = out.len();
             let changed = self.teller.look_again(keys, origin, out)?;
             log::trace!("{changed} of {} mounts changed by {origin:?}", keys.len());
@@ -210,7 +217,7 @@ impl Notify {
             call.is_elsewhere && !is_explained
         };
         let Some(call) = calls.iter().rev().find(is_elsewhere) else { return Ok(()) };
-        let origin = self.callers.origin(call.tid, call.ktime_ns);
+        let origin = self.callers.origin(call.made);
         let begin = out.len();
         for namespace in self.teller.table.namespaces().to_vec() {
             let keys = self.teller.table.members(namespace);
@@ -222,10 +229,10 @@ impl Notify {
     /// One mount of each super block.
     pub(super) fn super_blocks_changed(
         &mut self,
-        (tid, ktime_ns): (u32, u64),
+        made: Made,
         out: &mut Vec<Event>,
     ) -> Result<(), NotifyError> {
-        let origin = self.callers.origin(tid, ktime_ns);
+        let origin = self.callers.origin(made);
         let keys = self.teller.table.one_of_each_super();
         let begin = out.len();
         self.teller.look_again(&keys, origin, out)?;

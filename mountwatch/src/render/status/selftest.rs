@@ -57,5 +57,6 @@ pub(super) fn sample() -> SelfTest {
         replaced: vec![(text("namespace_gone"), text("mnt_ns_tree_remove"))],
         skipped: vec![text("an open_tree_attr: not there")],
         blind: Vec::new(),
+        unattributed: Vec::new(),
     }
 }

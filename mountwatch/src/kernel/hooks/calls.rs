@@ -1,0 +1,62 @@
+//! The rows of the system calls of the mount family: who made a change, and with which result.
+//!
+//! They are attached before all others. So the end of a call is told after what other programs do at
+//! the same return, and a change finds the call that it is part of.
+
+use mountwatch_common::hook;
+
+use super::{Candidate, Missing, Row, Skipped};
+
+const fn candidate(
+    program: &'static str,
+    probe: &'static str,
+    function: &'static str,
+    at_return: bool,
+) -> Candidate {
+    // No program has a spare: see `Skipped::Operation`.
+    Candidate { program, spare: "", probe, called: None, function, at_return, probe_only: false }
+}
+
+const fn compat(probe: &'static str, function: &'static str, at_return: bool) -> Candidate {
+    Candidate { probe_only: true, ..candidate("", probe, function, at_return) }
+}
+
+const fn row(candidates: &'static [Candidate], reason: &'static str) -> Row {
+    let (skipped, missing) = (Skipped::Operation, Missing::Nothing);
+    Row { hook: hook::CALL, candidates, skipped, missing, reason }
+}
+
+macro_rules! calls {
+    ($($name:literal)*) => {
+        /// The end of a call before its begin: nothing is kept that is never taken.
+        pub const CALLS: &[Row] = &[$(
+            row(
+                &[
+                    candidate(concat!("call_", $name, "_end"), "call_end_probe", concat!("__x64_sys_", $name), true),
+                    candidate(concat!("call_", $name, "_end"), "call_end_probe", concat!("__arm64_sys_", $name), true),
+                ],
+                "what it returned",
+            ),
+            row(
+                &[
+                    candidate(concat!("call_", $name, "_begin"), "call_begin_probe", concat!("__x64_sys_", $name), false),
+                    candidate(concat!("call_", $name, "_begin"), "call_begin_probe", concat!("__arm64_sys_", $name), false),
+                ],
+                "what it was given",
+            ),
+            row(
+                &[compat("call_end_probe", concat!("__ia32_sys_", $name), true)],
+                "of callers with 32 bits, what it returned",
+            ),
+            row(
+                &[compat("call_begin_compat_probe", concat!("__ia32_sys_", $name), false)],
+                "of callers with 32 bits, what it was given",
+            ),
+        )*];
+    };
+}
+
+calls! {
+    "mount" "umount" "move_mount" "open_tree" "open_tree_attr" "fsopen" "fsconfig" "fsmount"
+    "fspick" "mount_setattr" "pivot_root" "unshare" "setns"
+}

@@ -36,8 +36,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         }
     }
     let mut sum = Tally::default();
+    let mut summary = String::new();
     for stage in stages {
-        sum.add(timed(&stage));
+        let (tally, line) = timed(&stage);
+        summary += &line;
+        sum.add(tally);
+    }
+    print!("{summary}");
+    for line in &sum.said {
+        println!("{line}");
     }
     println!("{} passed, {} failed", sum.passed, sum.failed);
     Ok(sum.failed == 0)
@@ -69,21 +76,23 @@ fn stages() -> Vec<Stage> {
 
 /// A chore as a test.
 fn whole(chore: fn() -> Result<()>) -> Result<Tally> {
-    chore().map(|()| Tally { passed: 1, failed: 0 })
+    chore().map(|()| Tally { passed: 1, ..Tally::default() })
 }
 
-/// Runs a stage. One that cannot run has failed, it is never skipped.
-fn timed(stage: &Stage) -> Tally {
+/// Runs a stage, and says so in a line. One that cannot run has failed, it is never skipped.
+fn timed(stage: &Stage) -> (Tally, String) {
     println!("==> {}", stage.name);
     let start = Instant::now();
     let tally = (stage.run)().unwrap_or_else(|error| {
-        println!("xtask: {}: {error:#}", stage.name);
-        Tally { passed: 0, failed: 1 }
+        let said = format!("xtask: {}: {error:#}", stage.name);
+        println!("{said}");
+        Tally { passed: 0, failed: 1, said: vec![said] }
     });
     let seconds = start.elapsed().as_secs_f64();
-    let Tally { passed, failed } = tally;
-    println!("<== {}: {passed} passed, {failed} failed in {seconds:.1} s", stage.name);
-    tally
+    let Tally { passed, failed, .. } = &tally;
+    let line = format!("<== {}: {passed} passed, {failed} failed in {seconds:.1} s\n", stage.name);
+    print!("{line}");
+    (tally, line)
 }
 
 #[cfg(test)]
@@ -102,7 +111,8 @@ mod tests {
     #[test]
     fn a_stage_that_cannot_run_has_failed() {
         let stage = Stage { group: "x", name: "x", run: Box::new(|| bail!("cannot")) };
-        assert_eq!(timed(&stage), Tally { passed: 0, failed: 1 });
+        let said = vec!["xtask: x: cannot".to_owned()];
+        assert_eq!(timed(&stage).0, Tally { passed: 0, failed: 1, said });
         let arguments = Arguments { only: Some("nosuch".into()) };
         assert!(run(&arguments).unwrap_err().to_string().contains("unit"));
     }

@@ -41,8 +41,10 @@
 
 pub mod agent;
 pub mod cli;
+pub mod exports;
 pub mod fake;
 pub mod kernel;
+pub mod metrics;
 pub mod model;
 pub mod query;
 pub mod render;

@@ -47,6 +47,8 @@ pub use mountinfo::{mountinfo, mountinfo_of};
 pub use namespaces::{NAMESPACE_COLUMNS, NamespaceColumn, namespaces_json, namespaces_table};
 pub use operation::{operation_json, operation_text};
 pub use redact::Secrets;
+#[cfg(test)]
+pub(crate) use status::sample as sample_status;
 pub use status::{status_json, status_text};
 pub use table::table;
 pub use text::visible;

@@ -103,6 +103,8 @@ pub(super) struct Drained {
     pub(super) lost: Lost,
     /// Namespaces that the events tell as a whole.
     pub(super) listed: Vec<NamespaceInode>,
+    /// Bytes that were in the ring buffer when it began.
+    pub(super) ring_used_bytes: u64,
     /// What it cannot see, if that may be something else than before.
     pub(super) blind: Option<Vec<String>>,
 }

@@ -44,6 +44,10 @@ pub struct Status {
     pub cost: Option<SyscallCost>,
     /// Size of the ring buffer, in bytes; 0 without one.
     pub ring_bytes: u64,
+    /// Most bytes that were in the ring buffer when it was emptied.
+    pub ring_used_bytes_max: u64,
+    /// Names that the index holds. With `hooks` the kernel side's largest map has an entry for each.
+    pub names: u64,
     /// Release of the running kernel.
     pub kernel: String,
 }

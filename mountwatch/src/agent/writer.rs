@@ -67,6 +67,7 @@ pub(super) struct Numbers {
     pub(super) rereads: u64,
     pub(super) looks: u64,
     pub(super) lag_us_max: u64,
+    pub(super) ring_used_bytes_max: u64,
     /// When a mountinfo was read for what file systems change by themselves.
     pub(super) read_at: Option<std::time::Instant>,
     /// When single mounts were looked at last for what file systems change by themselves.
@@ -247,6 +248,8 @@ impl Writer {
         let mark = self.state.begin_scan();
         let mut events = Vec::new();
         let drained = self.source.drain(why, &mut events)?;
+        let used_max = &mut self.numbers.ring_used_bytes_max;
+        *used_max = drained.ring_used_bytes.max(*used_max);
         if let Some(blind) = drained.blind {
             self.state.set_blind(blind);
         }
@@ -363,6 +366,8 @@ impl Writer {
             counters: self.source.counters(),
             cost: self.cost,
             ring_bytes: if self.source.is_polling() { 0 } else { u64::from(self.ring_bytes) },
+            ring_used_bytes_max: self.numbers.ring_used_bytes_max,
+            names: latest.dentry_count() as u64,
             kernel: crate::kernel::host::kernel_release(),
         }
     }

@@ -93,6 +93,8 @@ pub struct Drained {
     pub lost: bool,
     /// Namespaces that are new and that the events tell as a whole: they need no scan.
     pub listed: Vec<NamespaceInode>,
+    /// Bytes that were in the ring buffer when it began.
+    pub ring_used_bytes: u64,
 }
 
 /// The back end `notify` at work.
@@ -187,6 +189,7 @@ impl Notify {
         let mut notifications = Vec::new();
         queue::read_all(&self.queue, &mut notifications).map_err(NotifyError::Read)?;
         let mut asked = self.take_records();
+        drained.ring_used_bytes = asked.ring_used_bytes;
         for birth in asked.births {
             self.born(birth, out, &mut drained)?;
         }
@@ -219,6 +222,7 @@ impl Notify {
     fn take_records(&mut self) -> Asked {
         let mut asked = Asked { glances: std::mem::take(&mut self.glances), ..Asked::default() };
         let goal = self.ring.produced();
+        asked.ring_used_bytes = goal.saturating_sub(self.ring.consumed());
         while self.ring.consumed() < goal {
             let Some(decoded) = self.ring.next().map(|bytes| record::decode(&bytes)) else {
                 std::thread::yield_now();

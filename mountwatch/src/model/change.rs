@@ -104,6 +104,18 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
+    /// The words of all kinds.
+    pub const WORDS: [&'static str; 8] = [
+        "attach",
+        "detach",
+        "move",
+        "attributes",
+        "super_block",
+        "rename",
+        "namespace_born",
+        "namespace_gone",
+    ];
+
     /// The word for it in every output.
     pub fn word(&self) -> &'static str {
         match self {

@@ -22,6 +22,8 @@ pub fn status_json(status: &Status) -> String {
     object.put("syscall_ns_before", syscall_ns(|cost| cost.before_ns));
     object.put("syscall_ns_after", syscall_ns(|cost| cost.after_ns));
     object.put("ring_bytes", status.ring_bytes);
+    object.put("ring_used_bytes_max", status.ring_used_bytes_max);
+    object.put("names", status.names);
     object.put("kernel", status.kernel.as_str());
     let attached = status.attached.iter().map(|(hook, function, kind)| {
         let mut object = Object::default();
@@ -59,6 +61,8 @@ pub fn status_text(status: &Status) -> String {
         push(&mut out, "cost", cost);
     }
     push(&mut out, "ring_bytes", &status.ring_bytes);
+    push(&mut out, "ring_used_max", &status.ring_used_bytes_max);
+    push(&mut out, "names", &status.names);
     for (index, (hook, function, kind)) in status.attached.iter().enumerate() {
         let name = if index == 0 { "attached" } else { "" };
         push(&mut out, name, &format!("{hook:<16} {kind:<12} {function}"));
@@ -98,7 +102,7 @@ fn push(out: &mut String, name: &str, value: &dyn std::fmt::Display) {
 }
 
 #[cfg(test)]
-pub(super) fn sample() -> Status {
+pub(crate) fn sample() -> Status {
     Status {
         backend: "hooks",
         coverage: crate::model::Coverage::Blind(vec![String::from(
@@ -124,6 +128,8 @@ pub(super) fn sample() -> Status {
         counters: vec![("roots_lost", 0)],
         cost: Some(SyscallCost { before_ns: 80, after_ns: 81 }),
         ring_bytes: 16 << 20,
+        ring_used_bytes_max: 4_096,
+        names: 90,
         kernel: String::from("6.12.0"),
     }
 }
@@ -150,6 +156,8 @@ mod tests {
         lag_us_max           25
         cost                 system calls take no longer than without it (80 ns for the cheapest)
         ring_bytes           16777216
+        ring_used_max        4096
+        names                90
         attached             attach           fentry       __attach_mnt
                              commit           fexit        namespace_unlock
         selftest             ok (36 acts)

@@ -239,6 +239,7 @@ impl HookSource {
     /// submitted blocks those behind it: its program runs on another CPU and is waited for.
     pub(in crate::agent) fn drain(&mut self, events: &mut Vec<Event>) -> Drained {
         let goal = self.ring.produced();
+        let ring_used_bytes = goal.saturating_sub(self.ring.consumed());
         while self.ring.consumed() < goal {
             let decoded = self.ring.next().map(|bytes| record::decode(self.cut.apply(&bytes)));
             let Some(decoded) = decoded else {
@@ -258,7 +259,7 @@ impl HookSource {
             }
         }
         let lost = self.losses.look(&mut self.hooks, self.undecoded);
-        Drained { lost, ..Drained::default() }
+        Drained { lost, ring_used_bytes, ..Drained::default() }
     }
 
     fn ended(&mut self, record: &CallRecord) -> Option<Event> {

@@ -1,9 +1,9 @@
 //! The back end `notify`.
 
-use super::{Backend, Drained, Sink, SourceError, Target};
+use super::{Backend, Sink, SourceError, Target};
 use crate::agent::Config;
 use crate::agent::losses::Lost;
-use crate::kernel::notify::{Notify, NotifyConfig};
+use crate::kernel::notify::{Drained, Notify, NotifyConfig};
 use crate::kernel::poll::Why;
 use crate::model::{Dialect, Event, NamespaceInode};
 use crate::state::Retired;
@@ -37,10 +37,11 @@ impl Backend for Notify {
         self.descriptors()
     }
 
-    fn drain(&mut self, _why: Why, events: &mut Vec<Event>) -> Result<Drained, SourceError> {
+    fn drain(&mut self, _why: Why, events: &mut Vec<Event>) -> Result<super::Drained, SourceError> {
         let drained = self.drain(events)?;
         let lost = if drained.lost { Lost::Anywhere } else { Lost::Nothing };
-        Ok(Drained { lost, listed: drained.listed, blind: None })
+        let Drained { listed, ring_used_bytes, .. } = drained;
+        Ok(super::Drained { lost, listed, ring_used_bytes, blind: None })
     }
 
     fn scan(

@@ -2,7 +2,6 @@
 
 use super::{Backend, Drained, Sink, SourceError, Target};
 use crate::agent::Config;
-use crate::agent::losses::Lost;
 use crate::kernel::poll::{Poll, Why};
 use crate::model::{Dialect, Event, NamespaceInode};
 use crate::state::Retired;
@@ -38,7 +37,7 @@ impl Backend for PollSource {
 
     fn drain(&mut self, why: Why, events: &mut Vec<Event>) -> Result<Drained, SourceError> {
         let Some(listed) = self.poll.drain(why, events)? else { return Ok(Drained::default()) };
-        Ok(Drained { lost: Lost::Nothing, listed, blind: Some(self.poll.blind()) })
+        Ok(Drained { listed, blind: Some(self.poll.blind()), ..Drained::default() })
     }
 
     fn scan(

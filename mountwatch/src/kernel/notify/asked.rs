@@ -24,6 +24,8 @@ pub(super) struct Asked {
     pub(super) umounts: Vec<(u32, u64, u64)>,
     /// Mounts that may have changed, of calls that have not ended yet, by thread: for the next drain.
     pub(super) glances: Vec<(u32, MountKey)>,
+    /// Bytes that were in the ring buffer.
+    pub(super) ring_used_bytes: u64,
 }
 
 /// A namespace that may be new.

@@ -8,6 +8,7 @@ mod kernels;
 mod process;
 mod stress;
 mod tally;
+mod telemetry;
 mod test;
 mod tidy;
 mod toolchain;
@@ -37,6 +38,8 @@ enum Verb {
     Check,
     /// Check the rules of the house alone
     Tidy,
+    /// Check metrics, alert rules and the dashboard with Prometheus' own tools
+    Telemetry,
     /// Run everything, virtual machines too
     Test(test::Arguments),
     /// Run random mount programs against the index for as long as wanted
@@ -65,6 +68,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Docs(arguments) => docs::run(&arguments).map(success),
         Verb::Check => check::run().map(success),
         Verb::Tidy => tidy::run().map(success),
+        Verb::Telemetry => telemetry::run().map(success),
         Verb::Test(arguments) => {
             test::run(&arguments).map(|all_passed| u8::from(!all_passed).into())
         }

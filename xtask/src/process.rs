@@ -1,6 +1,8 @@
 //! Child processes: each failure is one sentence that names the command.
 
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -19,6 +21,15 @@ fn words(command: &Command) -> String {
 /// verb's result (`cargo xtask vm` passes a guest's bytes on there).
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = status(command)?;
+    ensure!(status.success(), "`{}` failed: {status}", words(command));
+    Ok(())
+}
+
+/// As [`run`], with a file as its stdin.
+pub(crate) fn run_on(command: &mut Command, stdin: &Path) -> Result<()> {
+    let file = File::open(stdin).with_context(|| format!("cannot open {}", stdin.display()))?;
+    command.stdin(file).stdout(io::stderr());
+    let status = command.status().with_context(|| format!("cannot start `{}`", words(command)))?;
     ensure!(status.success(), "`{}` failed: {status}", words(command));
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::tally::Tally;
-use crate::{api, check, docs, ebpf, kernels, tidy, toolchain};
+use crate::{api, check, docs, ebpf, kernels, telemetry, tidy, toolchain};
 
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -66,6 +66,7 @@ fn stages() -> Vec<Stage> {
         stage("check", "unit", check::tests),
         stage("kernel", "toolchain", || whole(toolchain::prepare)),
         stage("kernel", "ebpf", || whole(ebpf::check)),
+        stage("kernel", "telemetry", || whole(telemetry::run)),
     ];
     for world in world::WORLDS {
         let run = Box::new(|| world::run(world));

@@ -8,6 +8,7 @@ pub(crate) mod apt;
 pub(crate) mod busybox;
 pub(crate) mod kernel;
 pub(crate) mod linker;
+pub(crate) mod prometheus;
 pub(crate) mod qemu;
 pub(crate) mod rust_src;
 
@@ -51,6 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         apt::Apt::open()?.update()?;
     }
     println!("qemu        {}", qemu::prepare(wanted)?.version);
+    println!("prometheus  {}", prometheus::prepare(wanted)?.version);
     println!("busybox     {}", busybox::prepare(wanted)?.version);
     for series in kernel::Series::ALL {
         let kernel = kernel::prepare(series, wanted)?;
@@ -93,6 +95,14 @@ pub(crate) fn entry(
     fs::rename(&partial, &finished)
         .with_context(|| format!("cannot rename to {}", finished.display()))?;
     Ok(finished)
+}
+
+/// The words of a command that runs a program of packages that were unpacked with all that they
+/// need. The loader that belongs to their C library runs it: any other would not fit.
+fn words_of_unpacked(directory: &Path, program: &str) -> Vec<PathBuf> {
+    let libraries = directory.join("usr/lib/x86_64-linux-gnu");
+    let loader = libraries.join("ld-linux-x86-64.so.2");
+    vec![loader, "--library-path".into(), libraries, directory.join("usr/bin").join(program)]
 }
 
 /// Removes a directory that may not be there.

@@ -48,19 +48,12 @@ pub(crate) fn prepare(wanted: Wanted) -> Result<Qemu> {
     Ok(Qemu { version, unpacked: Some(directory) })
 }
 
-/// The loader that belongs to the unpacked C library runs the program: any other would not fit.
 fn words_of_unpacked(directory: &Path) -> Vec<PathBuf> {
-    let libraries = directory.join("usr/lib/x86_64-linux-gnu");
-    vec![
-        libraries.join("ld-linux-x86-64.so.2"),
-        "--library-path".into(),
-        libraries,
-        directory.join("usr/bin").join(PROGRAM),
-        "-L".into(),
-        directory.join("usr/share/qemu"),
-        "-L".into(),
-        directory.join("usr/share/seabios"),
-    ]
+    let mut words = super::words_of_unpacked(directory, PROGRAM);
+    for part in ["qemu", "seabios"] {
+        words.extend(["-L".into(), directory.join("usr/share").join(part)]);
+    }
+    words
 }
 
 /// What the program says its version is: "QEMU emulator version 10.0.2 (Debian …)".

@@ -60,6 +60,8 @@ impl Format {
 pub struct Metrics {
     events: Family<Label, Counter>,
     lag: Histogram,
+    operations: Family<Labels, Counter>,
+    operation_duration: Histograms,
     queries: Family<Labels, Counter>,
     query_duration: Histograms,
     registry: Registry,
@@ -83,6 +85,19 @@ impl Metrics {
         let lag = lags();
         let help = "Time from a change in the kernel to the snapshot that shows it";
         registry.register_with_unit("lag", help, Unit::Seconds, lag.clone());
+        let operations = Family::default();
+        registry.register(
+            "operations",
+            "System calls of the mount family and what the kernel did to mounts by itself, by error",
+            operations.clone(),
+        );
+        let operation_duration: Histograms = Family::new_with_constructor(durations);
+        registry.register_with_unit(
+            "operation_duration",
+            "Time that a system call of the mount family took",
+            Unit::Seconds,
+            operation_duration.clone(),
+        );
         let queries = Family::default();
         registry.register(
             "queries",
@@ -96,7 +111,7 @@ impl Metrics {
             Unit::Seconds,
             query_duration.clone(),
         );
-        Self { events, lag, queries, query_duration, registry }
+        Self { events, lag, operations, operation_duration, queries, query_duration, registry }
     }
 
     /// Counts what a published step did. `now_ktime_ns`: CLOCK_MONOTONIC when it was published.
@@ -107,6 +122,19 @@ impl Metrics {
             if change.task.is_some() {
                 let lag_ns = now_ktime_ns.saturating_sub(change.ktime_ns);
                 self.lag.observe(Duration::from_nanos(lag_ns).as_secs_f64());
+            }
+        }
+        for operation in &transaction.operations {
+            let call = operation.call.name();
+            let errno = match (operation.errno(), operation.errno_name()) {
+                (None, _) => "0",
+                (Some(_), Some(name)) => name,
+                (Some(_), None) => "unknown",
+            };
+            self.operations.get_or_create(&[("call", call), ("errno", errno)]).inc();
+            if let Some(duration_ns) = operation.duration_ns {
+                let seconds = Duration::from_nanos(duration_ns).as_secs_f64();
+                self.operation_duration.get_or_create(&[("call", call)]).observe(seconds);
             }
         }
     }

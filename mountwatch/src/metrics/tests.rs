@@ -1,11 +1,31 @@
 use super::*;
-use crate::model::{Bytes, Change, NamespaceInode, NamespaceKey, Revision, Task};
+use crate::model::{
+    Bytes, Call, Change, Effects, NamespaceInode, NamespaceKey, Operation, OperationId, Revision,
+    Task,
+};
 use std::sync::Arc;
 
 fn transaction(changes: Vec<ChangeKind>) -> Transaction {
+    let task = Some(Arc::default());
     let change =
-        |kind| Change { kind, hook: 1, ktime_ns: 1_000, task: Some(Arc::new(Task::default())) };
-    Transaction { revision: Revision(2), changes: changes.into_iter().map(change).collect() }
+        |kind| Change { kind, hook: 1, ktime_ns: 1_000, task: task.clone(), operation: None };
+    let changes = changes.into_iter().map(change).collect();
+    Transaction { revision: Revision(2), changes, operations: Vec::new() }
+}
+
+fn operation(call: Call, result: Option<i64>, duration_ns: Option<u64>) -> Arc<Operation> {
+    Arc::new(Operation {
+        id: OperationId::new(1).unwrap(),
+        call,
+        arguments: [0; 6],
+        texts: Vec::new(),
+        result,
+        begin_ktime_ns: 1_000,
+        duration_ns,
+        task: Arc::new(Task::default()),
+        surroundings: Arc::default(),
+        effects: Effects::default(),
+    })
 }
 
 fn sample() -> Metrics {
@@ -15,6 +35,18 @@ fn sample() -> Metrics {
         inode: NamespaceInode(4_026_531_841),
     };
     metrics.observe(&transaction(vec![kind.clone(), kind]), 41_000);
+    metrics.observe(
+        &Transaction {
+            operations: vec![
+                operation(Call::Mount, Some(0), Some(20_000)),
+                operation(Call::Umount2, Some(-16), Some(3_000)),
+                operation(Call::Umount2, Some(-4_000), None),
+                operation(Call::NamespaceDeath, None, None),
+            ],
+            ..transaction(Vec::new())
+        },
+        0,
+    );
     metrics.query("IsMountPoint", "OK", Duration::from_micros(90));
     metrics
 }

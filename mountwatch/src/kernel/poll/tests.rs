@@ -241,7 +241,6 @@ type Spec = (u8, u8, u8, u8, u8);
 
 /// A text that a kernel could give: a tree below one root. `salt`: another moment, in which super
 /// blocks may have other options.
-#[expect(clippy::indexing_slicing, reason = "each index is taken modulo the length")]
 fn table(specs: &[(u32, Spec)], salt: u8) -> String {
     const NAMES: [&str; 5] = ["a", "b", "a/b", "with\\040blank", ""];
     const ROOTS: [&str; 4] = ["/", "/sub", "/sub/deep", "/sub//deleted"];

@@ -1,0 +1,78 @@
+//! How much an export takes: a flood costs lines, never the disk or the memory.
+
+/// Counts of lines that did not get through, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// There were more than the rate allows.
+    pub rate: u64,
+    /// Whoever takes them is too slow, or is not there, and the queue is full.
+    pub queue: u64,
+    /// They could not be written or were refused.
+    pub failed: u64,
+}
+
+impl Dropped {
+    /// All of them.
+    pub fn sum(self) -> u64 {
+        self.rate + self.queue + self.failed
+    }
+}
+
+/// Lines in a second: a bucket of tokens, which holds those of one second.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    per_second: u64,
+    /// Nanoseconds of time that are saved up, at most a second.
+    saved_ns: u64,
+    last_ns: u64,
+}
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+impl Rate {
+    /// So many in each second; 0 for any number.
+    pub fn new(per_second: u64) -> Self {
+        Self { per_second, saved_ns: SECOND_NS, last_ns: 0 }
+    }
+
+    /// Whether one more may pass at this time, in nanoseconds of any clock that does not go back.
+    pub fn admits(&mut self, now_ns: u64) -> bool {
+        if self.per_second == 0 {
+            return true;
+        }
+        let passed_ns = now_ns.saturating_sub(self.last_ns);
+        self.last_ns = now_ns;
+        self.saved_ns = self.saved_ns.saturating_add(passed_ns).min(SECOND_NS);
+        let price_ns = (SECOND_NS / self.per_second).max(1);
+        let admits = self.saved_ns >= price_ns;
+        if admits {
+            self.saved_ns -= price_ns;
+        }
+        admits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_holds_so_many_and_no_more() {
+        let mut rate = Rate::new(100);
+        let admitted = |rate: &mut Rate, from_ns: u64, count: u64, step_ns: u64| {
+            (0..count).filter(|step| rate.admits(from_ns + step * step_ns)).count()
+        };
+        assert_eq!(admitted(&mut rate, SECOND_NS, 1_000, 0), 100, "a burst of one second");
+        assert_eq!(admitted(&mut rate, 2 * SECOND_NS, 1_000, SECOND_NS / 1_000), 199);
+        assert_eq!(admitted(&mut rate, 60 * SECOND_NS, 1_000, 0), 100, "no more is saved up");
+        assert_eq!(admitted(&mut Rate::new(0), 0, 1_000, 0), 1_000);
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_or_goes_back_gives_nothing() {
+        let mut rate = Rate::new(1);
+        assert!(rate.admits(5 * SECOND_NS));
+        assert!(!rate.admits(5 * SECOND_NS));
+        assert!(!rate.admits(0));
+    }
+}

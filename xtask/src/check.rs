@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::tally::{self, Tally, Words};
-use crate::{api, docs, kernels, process, tidy, workspace};
+use crate::{api, docs, kernels, process, proto, tidy, workspace};
 
 /// Everything but the kernel side: it builds for its own target only, with `cargo xtask ebpf`.
 const HOST_PACKAGES: [&str; 4] = ["--locked", "--workspace", "--exclude", "mountwatch-ebpf"];
@@ -18,6 +18,7 @@ pub(crate) fn run() -> Result<()> {
     tidy::run()?;
     kernels::check()?;
     docs::check()?;
+    proto::check()?;
     api::check()?;
     let tally = tests()?;
     ensure!(tally.failed == 0, "{} of {} tests failed", tally.failed, tally.passed + tally.failed);

@@ -6,6 +6,7 @@ mod docs;
 mod ebpf;
 mod kernels;
 mod process;
+mod proto;
 mod stress;
 mod tally;
 mod telemetry;
@@ -34,6 +35,8 @@ enum Verb {
     Api(api::Arguments),
     /// Write the completions and man pages (contrib/), or check them
     Docs(docs::Arguments),
+    /// Write the code of the gRPC interface (mountwatch/proto/generated/), or check it
+    Proto(proto::Arguments),
     /// Check format, lints and the rules of the house, run the tests that need no root
     Check,
     /// Check the rules of the house alone
@@ -66,6 +69,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Kernels(arguments) => kernels::run(&arguments).map(success),
         Verb::Api(arguments) => api::run(&arguments).map(success),
         Verb::Docs(arguments) => docs::run(&arguments).map(success),
+        Verb::Proto(arguments) => proto::run(&arguments).map(success),
         Verb::Check => check::run().map(success),
         Verb::Tidy => tidy::run().map(success),
         Verb::Telemetry => telemetry::run().map(success),

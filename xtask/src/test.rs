@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::tally::Tally;
-use crate::{api, check, docs, ebpf, kernels, telemetry, tidy, toolchain};
+use crate::{api, check, docs, ebpf, kernels, proto, telemetry, tidy, toolchain};
 
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -62,6 +62,7 @@ fn stages() -> Vec<Stage> {
         stage("check", "tidy", || whole(tidy::run)),
         stage("check", "kernels", || whole(kernels::check)),
         stage("check", "docs", || whole(docs::check)),
+        stage("check", "proto", || whole(proto::check)),
         stage("check", "api", || whole(api::check)),
         stage("check", "unit", check::tests),
         stage("kernel", "toolchain", || whole(toolchain::prepare)),

@@ -37,7 +37,8 @@ fn visit(root: &Path, directory: &Path, found: &mut Vec<String>) -> Result<()> {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
         if path.is_dir() {
-            if name != "target" && !name.starts_with('.') {
+            // What a program wrote is that program's house.
+            if name != "target" && name != "generated" && !name.starts_with('.') {
                 visit(root, &path, found)?;
             }
         } else if path.extension().is_some_and(|extension| extension == "rs") {

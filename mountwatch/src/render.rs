@@ -25,6 +25,7 @@ mod namespaces;
 mod operation;
 mod options;
 mod redact;
+mod said;
 #[cfg(test)]
 mod sample;
 mod status;
@@ -37,9 +38,9 @@ mod verification;
 use column::Side;
 pub use column::{COLUMNS, COLUMNS_DEFAULT, Cell, Column, View};
 pub use doctor::{Diagnosis, doctor_json, doctor_text};
-pub use event_json::event_json;
-pub use event_text::{Colours, event_text};
-pub use facts::{Happening, Scene, What};
+pub use event_json::{event_json, said_json};
+pub use event_text::{Colours, event_text, said_text};
+pub use facts::{Facts, Happening, Scene, What};
 pub use grid::{Form, Layout};
 pub use info::{Source, info_json, info_text, is_mountpoint_json};
 pub use list_json::list_json;
@@ -47,6 +48,7 @@ pub use mountinfo::{mountinfo, mountinfo_of};
 pub use namespaces::{NAMESPACE_COLUMNS, NamespaceColumn, namespaces_json, namespaces_table};
 pub use operation::{operation_json, operation_text};
 pub use redact::Secrets;
+pub use said::{Said, SaidChange, SaidKind, SaidNamespace, SaidRename, Saying};
 #[cfg(test)]
 pub(crate) use status::sample as sample_status;
 pub use status::{status_json, status_text};

@@ -1,9 +1,10 @@
 //! Event lines as JSON: one object a line.
 
-use super::facts::{Facts, Happening, Scene, What};
+use super::facts::{Facts, Happening, Scene};
 use super::json::Object;
-use super::{operation, rfc3339};
-use crate::model::{Bytes, Change, ChangeKind, Glimpsed, Mount, OperationId};
+use super::said::{Said, SaidChange, SaidKind, SaidNamespace, Saying};
+use super::{Secrets, operation, rfc3339};
+use crate::model::{Bytes, Glimpsed, OperationId};
 use mountwatch_common::hook;
 
 /// The keys of every line about a mount, in their order; `from` and `before` follow where there was
@@ -48,83 +49,72 @@ pub fn event_json(
     before: &mut Scene<'_>,
     now: &mut Scene<'_>,
 ) -> String {
+    said_json(&Said::of(happening, before, now), happening.wall_ns)
+}
+
+/// The same of a line that was made elsewhere. `wall_ns`: when, nanoseconds since 1970.
+pub fn said_json(said: &Said, wall_ns: u64) -> String {
     let mut line = Object::default();
-    line.put("time", rfc3339(happening.wall_ns));
-    line.put("event", happening.what.word());
-    line.put("revision", happening.revision.0);
-    line.put("coverage", happening.coverage.word());
-    match happening.what {
-        What::Present(mount) => {
-            put_mount(&mut line, &Facts::of(now, mount));
+    line.put("time", rfc3339(wall_ns));
+    line.put("event", said.word());
+    line.put("revision", said.revision.0);
+    line.put("coverage", said.coverage.word());
+    match &said.what {
+        Saying::Present(mount) => {
+            put_mount(&mut line, mount);
             put_origin(&mut line, None);
         }
-        What::Synced => {}
-        What::Lost(why) => line.put("why", why),
-        What::Coverage => line.put("blind", happening.coverage.blind().to_vec()),
-        What::Change(change) => put_change(&mut line, change, before, now),
-        What::Operation(operation) => operation::put(&mut line, operation, now.secrets()),
+        Saying::Synced => {}
+        Saying::Lost(why) => line.put("why", why.as_str()),
+        Saying::Coverage => line.put("blind", said.coverage.blind().to_vec()),
+        Saying::Change(change) => put_change(&mut line, change),
+        Saying::Operation(done) => operation::put(&mut line, done, Secrets::Shown),
     }
     line.line() + "\n"
 }
 
-fn put_change(line: &mut Object, change: &Change, before: &mut Scene<'_>, now: &mut Scene<'_>) {
+fn put_change(line: &mut Object, change: &SaidChange) {
     match &change.kind {
-        ChangeKind::Attach { mount } => {
-            put_mount(line, &Facts::of(now, mount));
-            put_origin(line, Some(change));
+        SaidKind::Attach(mount)
+        | SaidKind::Detach(mount)
+        | SaidKind::Move { mount, .. }
+        | SaidKind::Attributes { mount, .. }
+        | SaidKind::SuperBlock { mount, .. } => put_mount(line, mount),
+        SaidKind::Glimpsed { glimpsed, namespace, .. } => put_glimpsed(line, glimpsed, *namespace),
+        SaidKind::Rename(rename) => {
+            line.put_bytes("name", Some(&rename.name));
+            line.put_bytes("path_in_fs", rename.path.as_deref());
+            line.put("deleted", rename.is_deleted);
         }
-        ChangeKind::Detach { mount } => {
-            put_mount(line, &Facts::of(before, mount));
-            put_origin(line, Some(change));
+        SaidKind::NamespaceBorn(namespace) | SaidKind::NamespaceGone(namespace) => {
+            put_namespace(line, *namespace);
         }
-        ChangeKind::Glimpsed { glimpsed, .. } => {
-            put_glimpsed(line, glimpsed, now);
-            put_origin(line, Some(change));
-        }
-        ChangeKind::Move { before: old, mount } => {
-            let (from, to) = (Facts::of(before, old), Facts::of(now, mount));
-            put_mount(line, &to);
-            put_origin(line, Some(change));
-            line.put("from", place(&from));
-            if attributes(&from) != attributes(&to) {
-                line.put("before", attributes(&from));
+    }
+    put_origin(line, Some(change));
+    match &change.kind {
+        SaidKind::Move { before, mount } => {
+            line.put("from", place(before));
+            if attributes(before) != attributes(mount) {
+                line.put("before", attributes(before));
             }
         }
-        ChangeKind::Attributes { before: old, mount } => {
-            put_mount(line, &Facts::of(now, mount));
-            put_origin(line, Some(change));
-            line.put("before", attributes(&Facts::of(before, old)));
+        SaidKind::Attributes { before, .. } => line.put("before", attributes(before)),
+        SaidKind::SuperBlock { before, .. } => line.put("before", super_before(before)),
+        SaidKind::Rename(rename) => {
+            line.put("from", name_before(&rename.before, rename.path_before.as_deref()));
         }
-        ChangeKind::SuperBlock { mount } => {
-            put_mount(line, &Facts::of(now, mount));
-            put_origin(line, Some(change));
-            line.put("before", super_before(before, mount));
-        }
-        ChangeKind::Rename { dentry, before: old, name } => {
-            line.put_bytes("name", Some(name));
-            line.put_bytes("path_in_fs", now.path_in_fs(*dentry).as_deref());
-            line.put("deleted", now.is_deleted(*dentry));
-            put_origin(line, Some(change));
-            line.put("from", name_before(old, before.path_in_fs(*dentry).as_deref()));
-        }
-        ChangeKind::NamespaceBorn { namespace, inode } => {
-            line.put("ns", inode.0);
-            line.put("ns_id", now.namespace_id(*namespace));
-            put_origin(line, Some(change));
-        }
-        ChangeKind::NamespaceGone { namespace, inode } => {
-            line.put("ns", inode.0);
-            line.put("ns_id", before.namespace_id(*namespace));
-            put_origin(line, Some(change));
-        }
+        _ => {}
     }
 }
 
+fn put_namespace(line: &mut Object, namespace: SaidNamespace) {
+    line.put("ns", namespace.ns.map(|inode| inode.0));
+    line.put("ns_id", namespace.ns_id);
+}
+
 /// The keys of a line about a mount, most of them unknown, and `target`.
-fn put_glimpsed(line: &mut Object, glimpsed: &Glimpsed, now: &Scene<'_>) {
-    let namespace = glimpsed.namespace;
-    line.put("ns", namespace.and_then(|key| now.namespace_inode(key)).map(|inode| inode.0));
-    line.put("ns_id", namespace.and_then(|key| now.namespace_id(key)));
+fn put_glimpsed(line: &mut Object, glimpsed: &Glimpsed, namespace: SaidNamespace) {
+    put_namespace(line, namespace);
     line.put("id", None::<u32>);
     line.put("unique_id", glimpsed.unique_id.map(|id| id.0));
     for key in ["parent", "parent_unique_id", "mountpoint", "mountpoint_in_parent", "root"] {
@@ -153,7 +143,7 @@ fn put_mount(line: &mut Object, facts: &Facts) {
     line.put_bytes("source", Some(&facts.source));
     line.put("options", facts.options.as_str());
     line.put_bytes("fs_options", facts.fs_options.as_deref());
-    line.put("device", facts.device.as_str());
+    line.put("device", facts.device.to_string());
     put_propagation(line, facts);
 }
 
@@ -165,7 +155,7 @@ fn put_propagation(object: &mut Object, facts: &Facts) {
 }
 
 /// Who, where in the kernel, when. All keys are there on every line.
-fn put_origin(line: &mut Object, change: Option<&Change>) {
+fn put_origin(line: &mut Object, change: Option<&SaidChange>) {
     let task = change.and_then(|change| change.task.as_deref());
     line.put("pid", task.map(|task| task.pid));
     line.put("tid", task.map(|task| task.tid));
@@ -198,9 +188,9 @@ fn attributes(facts: &Facts) -> Object {
     object
 }
 
-fn super_before(before: &mut Scene<'_>, mount: &Mount) -> Object {
+fn super_before(before: &Facts) -> Object {
     let mut object = Object::default();
-    object.put_bytes("fs_options", Facts::of(before, mount).fs_options.as_deref());
+    object.put_bytes("fs_options", before.fs_options.as_deref());
     object
 }
 

@@ -1,8 +1,8 @@
 //! Event lines for people.
 
-use super::facts::{Facts, Happening, Scene, What};
-use super::{operation_text, rfc3339, text};
-use crate::model::{Change, ChangeKind};
+use super::facts::{Facts, Happening, Scene};
+use super::said::{Said, SaidChange, SaidKind, Saying};
+use super::{Secrets, operation_text, rfc3339, text};
 use std::fmt::Write;
 
 /// Whether words are coloured.
@@ -21,18 +21,22 @@ pub fn event_text(
     now: &mut Scene<'_>,
     colours: Colours,
 ) -> String {
-    let word = happening.what.word();
-    let mut line = rfc3339(happening.wall_ns);
+    said_text(&Said::of(happening, before, now), happening.wall_ns, colours)
+}
+
+/// The same of a line that was made elsewhere. `wall_ns`: when, nanoseconds since 1970.
+pub fn said_text(said: &Said, wall_ns: u64, colours: Colours) -> String {
+    let mut line = rfc3339(wall_ns);
     line.push(' ');
-    line.push_str(&painted(word, colours));
-    match happening.what {
-        What::Present(mount) => push_mount(&mut line, &Facts::of(now, mount), None),
-        What::Synced => push(&mut line, &format!("revision {}", happening.revision)),
-        What::Lost(why) => push(&mut line, why),
-        What::Coverage => push(&mut line, happening.coverage.word()),
-        What::Operation(operation) => push(&mut line, &operation_text(operation, now.secrets())),
-        What::Change(change) => {
-            push_change(&mut line, change, before, now);
+    line.push_str(&painted(said.word(), colours));
+    match &said.what {
+        Saying::Present(mount) => push_mount(&mut line, mount, None),
+        Saying::Synced => push(&mut line, &format!("revision {}", said.revision)),
+        Saying::Lost(why) => push(&mut line, why),
+        Saying::Coverage => push(&mut line, said.coverage.word()),
+        Saying::Operation(done) => push(&mut line, &operation_text(done, Secrets::Shown)),
+        Saying::Change(change) => {
+            push_change(&mut line, &change.kind);
             push(&mut line, &who(change));
         }
     }
@@ -41,43 +45,36 @@ pub fn event_text(
     line
 }
 
-fn push_change(line: &mut String, change: &Change, before: &mut Scene<'_>, now: &mut Scene<'_>) {
-    match &change.kind {
-        ChangeKind::Attach { mount } => push_mount(line, &Facts::of(now, mount), None),
-        ChangeKind::Detach { mount } => push_mount(line, &Facts::of(before, mount), None),
-        ChangeKind::Glimpsed { glimpsed, .. } => {
-            let inode = glimpsed.namespace.and_then(|key| now.namespace_inode(key));
-            push(line, &inode.map_or_else(|| String::from("-"), |inode| inode.to_string()));
+fn push_change(line: &mut String, kind: &SaidKind) {
+    match kind {
+        SaidKind::Attach(mount) | SaidKind::Detach(mount) => push_mount(line, mount, None),
+        SaidKind::Glimpsed { glimpsed, namespace, .. } => {
+            push(line, &namespace.ns.map_or_else(|| String::from("-"), |inode| inode.to_string()));
             for text in [&glimpsed.target, &glimpsed.fs_type, &glimpsed.source] {
                 push(line, &text::visible(text.as_deref().unwrap_or(b"?")));
             }
             push(line, "(as given; gone before it could be looked at)");
         }
-        ChangeKind::Move { before: old, mount } => {
-            let from = Facts::of(before, old);
-            push_mount(line, &Facts::of(now, mount), Some(&where_is(&from)));
+        SaidKind::Move { before, mount } => push_mount(line, mount, Some(&where_is(before))),
+        SaidKind::Attributes { before, mount } => {
+            push_mount(line, mount, None);
+            push(line, &differences(before, mount));
         }
-        ChangeKind::Attributes { before: old, mount } => {
-            let (from, to) = (Facts::of(before, old), Facts::of(now, mount));
-            push_mount(line, &to, None);
-            push(line, &differences(&from, &to));
+        SaidKind::SuperBlock { mount, .. } => {
+            push_mount(line, mount, None);
+            push(line, &text::visible(mount.fs_options.as_deref().unwrap_or_default()));
         }
-        ChangeKind::SuperBlock { mount } => {
-            let facts = Facts::of(now, mount);
-            push_mount(line, &facts, None);
-            push(line, &text::visible(facts.fs_options.as_deref().unwrap_or_default()));
-        }
-        ChangeKind::Rename { dentry, before: old, name } => {
-            let from = before.path_in_fs(*dentry).unwrap_or_else(|| old.to_vec());
-            let to = now.path_in_fs(*dentry).unwrap_or_else(|| name.to_vec());
+        SaidKind::Rename(rename) => {
+            let from = rename.path_before.as_deref().unwrap_or(&rename.before);
+            let to = rename.path.as_deref().unwrap_or(&rename.name);
             if from != to {
-                push(line, &format!("{} ->", text::visible(&from)));
+                push(line, &format!("{} ->", text::visible(from)));
             }
-            push(line, &text::visible(&to));
-            push(line, if now.is_deleted(*dentry) { "deleted" } else { "" });
+            push(line, &text::visible(to));
+            push(line, if rename.is_deleted { "deleted" } else { "" });
         }
-        ChangeKind::NamespaceBorn { inode, .. } | ChangeKind::NamespaceGone { inode, .. } => {
-            push(line, &inode.to_string());
+        SaidKind::NamespaceBorn(namespace) | SaidKind::NamespaceGone(namespace) => {
+            push(line, &namespace.ns.unwrap_or_default().to_string());
         }
     }
 }
@@ -138,7 +135,7 @@ fn differences(from: &Facts, to: &Facts) -> String {
     out
 }
 
-fn who(change: &Change) -> String {
+fn who(change: &SaidChange) -> String {
     match &change.task {
         Some(task) => format!("by {}[{}]", text::visible(&task.comm), task.pid),
         None => String::from("found by a scan"),

@@ -2,7 +2,8 @@
 
 use super::{Secrets, View, column};
 use crate::model::{
-    Change, Coverage, DentryKey, Mount, MountKey, NamespaceInode, NamespaceKey, Operation, Revision,
+    Change, Coverage, DentryKey, Device, Mount, MountAttributes, MountKey, NamespaceInode,
+    NamespaceKey, Operation, Revision,
 };
 use crate::query::Viewpoint;
 use crate::state::Tables;
@@ -112,32 +113,53 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// What a line says of a mount.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Facts {
-    pub(super) ns: Option<NamespaceInode>,
-    pub(super) ns_id: Option<u64>,
-    pub(super) id: u32,
-    pub(super) unique_id: Option<u64>,
-    pub(super) parent: u32,
-    pub(super) parent_unique_id: Option<u64>,
-    pub(super) mountpoint: Option<Vec<u8>>,
-    pub(super) mountpoint_in_parent: Option<Vec<u8>>,
-    pub(super) root: Option<Vec<u8>>,
-    pub(super) fs_type: Option<Vec<u8>>,
-    pub(super) source: Vec<u8>,
-    pub(super) options: String,
-    /// `None`: the file system was not asked yet.
-    pub(super) fs_options: Option<Vec<u8>>,
-    pub(super) device: String,
-    pub(super) propagation: &'static str,
-    pub(super) shared: Option<u32>,
-    pub(super) master: Option<u32>,
-    pub(super) unbindable: bool,
+/// What a line says of a mount. Names, sources and paths are bytes as the kernel has them; secrets
+/// are hidden already, where that was asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// Inode of its mount namespace.
+    pub ns: Option<NamespaceInode>,
+    /// ID of that, never reused.
+    pub ns_id: Option<u64>,
+    /// Mount ID.
+    pub id: u32,
+    /// Unique mount ID.
+    pub unique_id: Option<u64>,
+    /// Mount ID of the parent.
+    pub parent: u32,
+    /// Unique mount ID of the parent.
+    pub parent_unique_id: Option<u64>,
+    /// As seen from the root of its namespace; `None` if no path leads there.
+    pub mountpoint: Option<Vec<u8>>,
+    /// Below the root of the parent.
+    pub mountpoint_in_parent: Option<Vec<u8>>,
+    /// What is shown of the file system.
+    pub root: Option<Vec<u8>>,
+    /// Type with its subtype.
+    pub fs_type: Option<Vec<u8>>,
+    /// What was mounted.
+    pub source: Vec<u8>,
+    /// Attributes of the mount, as flags and as text.
+    pub attributes: MountAttributes,
+    /// The text of that.
+    pub options: String,
+    /// All options of the super block; `None`: the file system was not asked yet.
+    pub fs_options: Option<Vec<u8>>,
+    /// Device of the super block.
+    pub device: Device,
+    /// In the words of mount_namespaces(7).
+    pub propagation: &'static str,
+    /// `shared:N`.
+    pub shared: Option<u32>,
+    /// `master:N`.
+    pub master: Option<u32>,
+    /// `unbindable`.
+    pub unbindable: bool,
 }
 
 impl Facts {
-    pub(super) fn of(scene: &mut Scene<'_>, mount: &Mount) -> Self {
+    /// Of a mount, as it is in a scene.
+    pub fn of(scene: &mut Scene<'_>, mount: &Mount) -> Self {
         let tables = scene.tables;
         let namespace = tables.namespace(mount.namespace);
         let super_block = tables.super_block(mount.super_block);
@@ -160,11 +182,12 @@ impl Facts {
             root: column::root(tables, mount),
             fs_type: super_block.map(|known| known.fs_type.to_vec()),
             source: scene.secrets.source(&mount.source),
+            attributes: mount.attributes,
             options: mount.attributes.to_string(),
             fs_options: super_block
                 .is_some_and(|known| known.options.is_some())
                 .then(|| column::fs_options(view, mount)),
-            device: mount.device.to_string(),
+            device: mount.device,
             propagation: mount.propagation(),
             shared: mount.peer_group.map(|group| group.0),
             master: mount.master.map(|group| group.0),

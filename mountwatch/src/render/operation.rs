@@ -3,8 +3,9 @@
 use super::json::{Json, Object};
 use super::redact::HIDDEN;
 use super::{Secrets, text};
-use crate::model::{Call, Effects, Given, GivenText, Operation, UniqueMountId};
+use crate::model::{Bytes, Call, Effects, Given, GivenText, Operation, UniqueMountId};
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// `AT_FDCWD`: a path begins at the working directory.
 const AT_FDCWD: i32 = -100;
@@ -14,6 +15,18 @@ pub fn operation_json(operation: &Operation, secrets: Secrets) -> String {
     let mut object = Object::default();
     put(&mut object, operation, secrets);
     object.line()
+}
+
+/// The operation without the secrets in its arguments.
+pub(super) fn redacted(operation: &Operation, secrets: Secrets) -> Arc<Operation> {
+    let mut redacted = operation.clone();
+    for (index, (name, _)) in operation.call.arguments().iter().enumerate() {
+        for text in redacted.texts.iter_mut().filter(|text| usize::from(text.index) == index) {
+            let hidden = shown(operation, name, text, secrets);
+            text.text = hidden.map(Bytes::from);
+        }
+    }
+    Arc::new(redacted)
 }
 
 /// The keys of an operation, in their order. Documented in README.md.

@@ -15,6 +15,7 @@ mod steps;
 mod writer;
 
 pub use handle::{Lagged, Subscription, Tracker, TrackerError, ViewError};
+pub(crate) use handle::{out_of_reach, viewpoint_of_root};
 pub(crate) use options::LOOK_EVERY;
 pub use selftest::SelfTest;
 pub use source::{Refused, SourceError, StartError};

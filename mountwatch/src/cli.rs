@@ -3,6 +3,7 @@
 //!
 //! An error's text follows the word "cannot": its context is what was to be done.
 
+mod agent;
 mod doctor;
 mod hint;
 mod info;
@@ -10,12 +11,14 @@ mod list;
 mod namespaces;
 mod output;
 mod path;
+mod source;
 mod start;
 mod status;
 mod verify;
 mod watch;
 mod whose;
 
+pub use agent::{AgentArgs, Mode};
 pub use info::{InfoArgs, IsMountpointArgs};
 pub use list::ListArgs;
 pub use namespaces::NamespacesArgs;
@@ -23,6 +26,7 @@ pub use whose::WhoseArgs;
 
 use crate::agent::BackendChoice;
 use crate::render::Secrets;
+use crate::serve::SOCKET;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mountwatch_common::{hook, limits};
 use std::path::PathBuf;
@@ -45,10 +49,17 @@ pub struct Cli {
 
 const EVERYWHERE: &str = "Options of every command";
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 /// Options of every command, before or after it.
 #[derive(Debug, Args)]
 pub struct Global {
-    /// How the kernel is watched.
+    /// The agent's socket. Commands ask the agent if it is there; '' for none.
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "PATH", env = "MOUNTWATCH_SOCKET", default_value = SOCKET)]
+    pub socket: PathBuf,
+    /// Ask no agent, even if there is one.
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
+    pub no_agent: bool,
+    /// How the kernel is watched. Naming a back end means that no agent is asked.
     #[arg(long, global = true, help_heading = EVERYWHERE, value_enum, default_value_t = Backend::Auto, value_name = "NAME")]
     pub backend: Backend,
     /// Show the values of options that hold secrets (password=, credentials=, key=, …).
@@ -111,6 +122,11 @@ impl Backend {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run in the foreground: watch, and answer others on a socket.
+    ///
+    /// Other commands ask it then, and start at once. Serves gRPC (mountwatch.v1, grpc.health.v1,
+    /// reflection) until SIGTERM or SIGINT. Tells systemd when it is ready (Type=notify).
+    Agent(AgentArgs),
     /// List mounts: all that this process sees, or those asked for.
     List(ListArgs),
     /// Tell everything about one mount.
@@ -197,6 +213,7 @@ pub struct VerifyArgs {
 /// Runs a command.
 pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
+        Command::Agent(args) => agent::run(&cli.global, args),
         Command::List(args) => list::run(&cli.global, args),
         Command::Info(args) => info::run(&cli.global, args),
         Command::IsMountpoint(args) => info::run_is_mountpoint(&cli.global, args),
@@ -267,6 +284,8 @@ mod tests {
             "status --without-hook nonsense",
             "status --mute-hook nonsense",
             "list -A -N 1",
+            "agent --socket-mode 999",
+            "agent --socket-mode 1777",
         ] {
             let args = ["mountwatch"].into_iter().chain(line.split_whitespace());
             assert_eq!(Cli::try_parse_from(args).unwrap_err().exit_code(), 2, "{line}");

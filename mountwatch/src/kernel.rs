@@ -19,5 +19,6 @@ mod sys;
 mod sys_bpf;
 mod sys_canary;
 mod sys_map;
+pub(crate) mod sys_peer;
 mod sys_tracefs;
 pub(crate) mod sys_wait;

@@ -41,13 +41,16 @@
 
 pub mod agent;
 pub mod cli;
+pub mod client;
 pub mod exports;
 pub mod fake;
 pub mod kernel;
 pub mod metrics;
 pub mod model;
+mod proto;
 pub mod query;
 pub mod render;
+pub mod serve;
 pub mod state;
 mod textual;
 pub mod verify;

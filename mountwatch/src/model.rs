@@ -43,6 +43,7 @@ pub use id::{
     DentryKey, Device, MountId, MountKey, NamespaceId, NamespaceInode, NamespaceKey, PeerGroupId,
     Revision, SuperKey, UniqueMountId,
 };
+pub(crate) use mount::propagation_type;
 pub use mount::{Mount, MountAttributes, Provenance};
 pub use namespace::{DETACHED, Namespace};
 pub use operation::{

@@ -5,6 +5,7 @@
 //! ([`Need`], the anomaly counter), never panics.
 
 mod apply;
+mod assembly;
 mod check;
 mod dentry;
 mod group;
@@ -23,6 +24,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
+pub use assembly::Assembly;
 pub use publish::Published;
 pub use retire::Retired;
 pub use scan::ScanMark;

@@ -4,15 +4,18 @@
 //! while the tracker goes on; a namespace that changes meanwhile is read again.
 
 use crate::agent::{LOOK_EVERY, Tracker, TrackerError};
+use crate::client::{ClientError, blocking};
 use crate::kernel::namespaces::{self, NamespacesError};
 use crate::kernel::scan::Scanner;
-use crate::model::{MountId, NamespaceInode};
-use crate::render;
+use crate::model::{Dialect, MountId, NamespaceInode};
+use crate::render::{self, Secrets};
 use crate::state::Snapshot;
+use crate::wire::mountinfo::{escape_word, unescape};
 use hashbrown::{HashMap, HashSet};
 use std::fmt;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// How often a namespace that changes while it is read is read again.
@@ -27,6 +30,9 @@ pub enum VerifyError {
     /// The tracker ended.
     #[error(transparent)]
     Tracker(#[from] TrackerError),
+    /// The agent gives no answer.
+    #[error(transparent)]
+    Agent(#[from] ClientError),
     /// The namespaces cannot be listed.
     #[error(transparent)]
     Namespaces(#[from] NamespacesError),
@@ -188,21 +194,39 @@ impl<'a> Line<'a> {
     }
 }
 
+/// An index that is compared: a tracker's own, or a copy of an agent's.
+struct Compared<'a> {
+    now: &'a dyn Fn() -> Result<Arc<Snapshot>, VerifyError>,
+    /// Secrets are hidden in it, and so they are in what it is compared with.
+    is_hidden: bool,
+}
+
 /// Compares every mount namespace of the host with the index, now.
 pub fn compare(tracker: &Tracker) -> Result<Verification, VerifyError> {
+    compare_all(&Compared { now: &|| Ok(tracker.now()?), is_hidden: false })
+}
+
+/// The same with the index of an agent. It has to show all of it: what this process may not see is
+/// a difference.
+pub fn compare_agent(agent: &blocking::Client) -> Result<Verification, VerifyError> {
+    let is_hidden = !agent.version()?.shows_secrets;
+    compare_all(&Compared { now: &|| Ok(agent.copy(false)?.snapshot), is_hidden })
+}
+
+fn compare_all(index: &Compared<'_>) -> Result<Verification, VerifyError> {
     let mut scanner = Scanner::spawn();
     let mut result = Verification::default();
     let mut found = HashSet::new();
     for namespace in namespaces::all()? {
         found.insert(namespace.inode);
-        compare_one(tracker, &mut scanner, &namespace, &mut result)?;
+        compare_one(index, &mut scanner, &namespace, &mut result)?;
     }
     // A namespace that the index has and the kernel does not.
-    let snapshot = tracker.now()?;
+    let snapshot = (index.now)()?;
     for known in snapshot.namespaces() {
         let is_there = found.contains(&known.inode)
             || namespaces::open(known.inode, None)?.is_some()
-            || tracker.now()?.namespace_by_inode(known.inode).is_none();
+            || (index.now)()?.namespace_by_inode(known.inode).is_none();
         if !is_there {
             let line =
                 format!("mount namespace {} with {} mounts", known.inode, known.mounts.size());
@@ -219,24 +243,25 @@ pub fn compare(tracker: &Tracker) -> Result<Verification, VerifyError> {
 }
 
 fn compare_one(
-    tracker: &Tracker,
+    compared: &Compared<'_>,
     scanner: &mut Scanner,
     namespace: &namespaces::FoundNamespace,
     result: &mut Verification,
 ) -> Result<(), VerifyError> {
     let inode = namespace.inode;
-    let mut before = text_of(&*tracker.now()?, inode);
+    let mut before = text_of(&*(compared.now)()?, inode);
     let mut has_waited = false;
     for _ in 0..READS_MAX {
         let Ok(fd) = namespace.fd.try_clone() else { break };
         let kernel = match read(scanner, fd) {
+            Ok(kernel) if compared.is_hidden => without_secrets(&kernel),
             Ok(kernel) => kernel,
             Err(why) => {
                 result.unreadable.push((inode, why));
                 return Ok(());
             }
         };
-        let snapshot = tracker.now()?;
+        let snapshot = (compared.now)()?;
         let index = text_of(&snapshot, inode);
         let differences = differences(&index, &kernel, is_ordered(&snapshot, inode));
         // Equal to what the kernel says is right, whatever happened meanwhile; else it counts only
@@ -276,6 +301,33 @@ fn text_of(snapshot: &Snapshot, inode: NamespaceInode) -> Vec<u8> {
         .namespace_by_inode(inode)
         .and_then(|namespace| snapshot.viewpoint_of_namespace(namespace.key))
         .map_or_else(Vec::new, |viewpoint| render::mountinfo(snapshot, viewpoint))
+}
+
+/// The lines with the values of secrets hidden, as an agent hides them.
+fn without_secrets(text: &[u8]) -> Vec<u8> {
+    let hide = |line: &[u8]| {
+        let mut line = Line::split(line);
+        // The third and the fourth field from the end: `- type source options`.
+        let source = line.tail.get(1).map(|source| hidden_source(source));
+        let options = line.tail.get(2).map(|options| Secrets::Hidden.options(options));
+        let mut words: Vec<&[u8]> = std::mem::take(&mut line.head);
+        words.append(&mut line.tags);
+        words.push(b"-");
+        words.extend(line.tail.first());
+        words.extend(source.as_deref());
+        words.extend(options.as_deref());
+        let mut line = words.join(&b' ');
+        line.push(b'\n');
+        line
+    };
+    lines(text).flat_map(hide).collect()
+}
+
+/// A source is told with the kernel's escapes, and hidden without them.
+fn hidden_source(source: &[u8]) -> Vec<u8> {
+    let plain = unescape(source);
+    let hidden = Secrets::Hidden.source(&plain);
+    if hidden == plain { source.to_vec() } else { escape_word(&hidden, Dialect::default()) }
 }
 
 /// Whether a difference is one of a file system that changed by itself, on a kernel where that is
@@ -322,6 +374,18 @@ mod tests {
     };
     use crate::state::State;
     use mountwatch_common::hook;
+
+    #[test]
+    fn secrets_are_hidden_as_an_agent_hides_them() {
+        let text =
+            b"22 27 0:21 / /a rw shared:5 master:2 - cifs //u:p@h/x rw,password=a=b,vers=3\n\
+            23 27 0:22 / /b ro - tmpfs a\\040b rw,size=4k\n";
+        let hidden = String::from_utf8(without_secrets(text)).unwrap();
+        insta::assert_snapshot!(hidden, @r"
+        22 27 0:21 / /a rw shared:5 master:2 - cifs //u:p@h/x rw,password=<hidden>,vers=3
+        23 27 0:22 / /b ro - tmpfs a\040b rw,size=4k
+        ");
+    }
 
     const LINE: &[u8] = b"22 27 0:21 / /proc rw,relatime shared:5 - proc proc rw\n";
 

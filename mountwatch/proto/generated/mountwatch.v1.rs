@@ -644,6 +644,9 @@ pub struct GetVersionResponse {
     /// The run of the agent, as in Position.
     #[prost(fixed64, tag = "5")]
     pub instance: u64,
+    /// Whether values of options that hold secrets are shown.
+    #[prost(bool, tag = "6")]
+    pub shows_secrets: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRequest {

@@ -4,10 +4,10 @@ use super::options;
 use super::source::StartError;
 use super::writer::{self, Command};
 use super::{Config, Status};
-use crate::kernel::task::{self, TaskError};
+use crate::kernel::task::{self, TaskError, TaskRoot};
 use crate::query::{SnapshotView, Viewpoint};
 use crate::state::{Published, Snapshot, Tables};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, mpsc as std_mpsc};
 use std::thread::JoinHandle;
 use thiserror::Error;
@@ -64,6 +64,8 @@ pub struct Tracker {
 pub(super) struct Shared {
     pub(super) latest: RwLock<Arc<Snapshot>>,
     pub(super) end: RwLock<String>,
+    /// Turns of the writer's loop.
+    pub(super) turns: AtomicU64,
 }
 
 impl Tracker {
@@ -98,6 +100,19 @@ impl Tracker {
         self.ask(Command::Now)
     }
 
+    /// How often the writer looked whether there is something to do: at least four times in a second,
+    /// unless it is busy. Whoever sees no progress for long knows that it hangs. Waits for nothing.
+    pub fn turns(&self) -> u64 {
+        self.shared.turns.load(Ordering::Relaxed)
+    }
+
+    /// Why the tracker ended, if it has. Waits for nothing.
+    pub fn end(&self) -> Option<TrackerError> {
+        let end = self.shared.end.read().unwrap_or_else(PoisonError::into_inner);
+        let is_over = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+        (is_over || !end.is_empty()).then(|| TrackerError::Ended(end.clone()))
+    }
+
     /// The present state, and every change after exactly that.
     pub fn subscribe(&self) -> Result<(Arc<Snapshot>, Subscription), TrackerError> {
         self.ask(Command::Subscribe)
@@ -116,20 +131,12 @@ impl Tracker {
     /// What a process or thread sees: its namespace and its root directory.
     pub fn viewpoint_of_task(&self, snapshot: &Snapshot, pid: u32) -> Result<Viewpoint, ViewError> {
         let root = task::root_of(pid)?;
-        let unknown = ViewError::UnknownRoot { pid, revision: snapshot.revision().0 };
-        let find = |tables: &Tables| options::mount_of(tables, &root).cloned();
-        let Some(mount) = find(snapshot).filter(|mount| snapshot.is_attached(mount)) else {
-            // Either its root is newer than the snapshot, or its mount is in no namespace any more
-            // (or not yet): then nothing of its namespace can be reached from there, and its
-            // mountinfo is empty.
-            let now = self.now()?;
-            let is_newer = find(&now).is_some_and(|mount| now.is_attached(&mount));
-            return match snapshot.namespace_by_inode(root.namespace) {
-                Some(namespace) if !is_newer => Ok(Viewpoint::nowhere(namespace.key)),
-                _ => Err(unknown),
-            };
-        };
-        snapshot.viewpoint_at(&mount, root.is_mount_root, &root.path).ok_or(unknown)
+        if let Some(view) = viewpoint_of_root(snapshot, &root) {
+            return Ok(view);
+        }
+        let now = self.now()?;
+        out_of_reach(snapshot, &now, &root)
+            .ok_or(ViewError::UnknownRoot { pid, revision: snapshot.revision().0 })
     }
 
     /// What a process or thread sees, as of now: ask it with [`MountQueries`].
@@ -173,6 +180,32 @@ impl Tracker {
         self.commands.send(command(answer)).map_err(|_| ended(&self.shared))?;
         answered.recv().map_err(|_| ended(&self.shared))
     }
+}
+
+/// What is seen from a root directory; `None` if the snapshot does not know it.
+pub(crate) fn viewpoint_of_root(snapshot: &Snapshot, root: &TaskRoot) -> Option<Viewpoint> {
+    let mount = options::mount_of(snapshot, root).filter(|mount| snapshot.is_attached(mount))?;
+    snapshot.viewpoint_at(mount, root.is_mount_root, &root.path)
+}
+
+/// What is seen from a root directory that the snapshot does not know. `now`: a snapshot that was
+/// asked for after the root directory was. `None`: the root is newer than the first snapshot.
+///
+/// Else its mount is in no namespace any more (or not yet): then nothing of its namespace can be
+/// reached from there, and its mountinfo is empty.
+pub(crate) fn out_of_reach(
+    snapshot: &Snapshot,
+    now: &Snapshot,
+    root: &TaskRoot,
+) -> Option<Viewpoint> {
+    let find = |tables: &Tables| options::mount_of(tables, root).cloned();
+    if find(snapshot).is_some_and(|mount| snapshot.is_attached(&mount))
+        || find(now).is_some_and(|mount| now.is_attached(&mount))
+    {
+        return None;
+    }
+    let namespace = snapshot.namespace_by_inode(root.namespace)?;
+    Some(Viewpoint::nowhere(namespace.key))
 }
 
 impl Drop for Tracker {

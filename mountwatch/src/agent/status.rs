@@ -2,12 +2,13 @@
 
 use super::SelfTest;
 use crate::model::{Coverage, Revision, SyscallCost};
+use std::borrow::Cow;
 
 /// The state of a tracker, as plain values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
     /// `hooks`, `notify` or `poll`.
-    pub backend: &'static str,
+    pub backend: Cow<'static, str>,
     /// The least that is known of any namespace.
     pub coverage: Coverage,
     /// Revision of the last published snapshot.
@@ -39,7 +40,7 @@ pub struct Status {
     /// What is not told of who made a change, in sentences; the index does not rest on it.
     pub unattributed: Vec<String>,
     /// The kernel side's own counters.
-    pub counters: Vec<(&'static str, u64)>,
+    pub counters: Vec<(Cow<'static, str>, u64)>,
     /// What it costs each system call, measured at the start; `None` without programs.
     pub cost: Option<SyscallCost>,
     /// Size of the ring buffer, in bytes; 0 without one.

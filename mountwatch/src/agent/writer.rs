@@ -13,7 +13,7 @@ use crate::state::{Need, Published, Snapshot, State};
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -109,6 +109,7 @@ impl Writer {
         let shared = Arc::new(Shared {
             latest: RwLock::new(Arc::new(state.snapshot())),
             end: RwLock::new(String::new()),
+            turns: AtomicU64::new(0),
         });
         let mut writer = Self {
             source,
@@ -141,6 +142,7 @@ impl Writer {
         };
         let mut tick = tokio::time::interval(TICK);
         loop {
+            self.shared.turns.fetch_add(1, Ordering::Relaxed);
             let (command, why) = tokio::select! {
                 command = commands.recv() => (Some(command.unwrap_or(Command::Stop)), Why::Asked),
                 () = any_readable(&wakers) => (None, Why::Woken),
@@ -347,7 +349,7 @@ impl Writer {
         let latest = self.latest();
         let counters = self.state.counters();
         Status {
-            backend: self.source.name(),
+            backend: self.source.name().into(),
             coverage: latest.coverage().clone(),
             revision: latest.revision(),
             mounts: latest.attached_mounts() as u64,
@@ -363,7 +365,12 @@ impl Writer {
             selftest: self.source.selftest().cloned(),
             refused: self.refused.clone(),
             unattributed: self.source.unattributed(),
-            counters: self.source.counters(),
+            counters: self
+                .source
+                .counters()
+                .into_iter()
+                .map(|(name, n)| (name.into(), n))
+                .collect(),
             cost: self.cost,
             ring_bytes: if self.source.is_polling() { 0 } else { u64::from(self.ring_bytes) },
             ring_used_bytes_max: self.numbers.ring_used_bytes_max,

@@ -1,10 +1,11 @@
 //! `mountwatch info` and `mountwatch is-mountpoint`: one mount, one path.
 
-use super::{Backend, Global, WhoseArgs, output, start};
-use crate::agent::Tracker;
+use super::source::{self, AGENT, Source as Index};
+use super::{Backend, Global, WhoseArgs, output, path, start};
+use crate::client::{Whose, blocking};
 use crate::kernel::direct;
-use crate::model::{Coverage, Mount, MountId, Revision, UniqueMountId};
-use crate::query::{Binds, MountQueries, Portrait, SnapshotView, WhichMount};
+use crate::model::{Coverage, Mount, MountId, NamespaceInode, Revision, UniqueMountId};
+use crate::query::{Answer, Binds, MountQueries, Portrait, SnapshotView, WhichMount};
 use crate::render::{Source, info_json, info_text, is_mountpoint_json, visible};
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
@@ -65,9 +66,9 @@ pub struct IsMountpointArgs {
 /// Who answers, and what it sees.
 struct Asked {
     view: SnapshotView,
-    /// The tracker, which has to live as long as it is asked.
-    tracker: Option<Tracker>,
-    answered_by: &'static str,
+    /// The agent or tracker; `None`: the kernel.
+    source: Option<Index>,
+    answered_by: String,
 }
 
 impl Asked {
@@ -78,7 +79,7 @@ impl Asked {
         };
         // This process is gone before anybody could go through it.
         let view = direct::view_of_task(task)?.with_task(whose.task);
-        Ok(Self { view, tracker: None, answered_by: "mountinfo" })
+        Ok(Self { view, source: None, answered_by: String::from("mountinfo") })
     }
 
     /// The kernel, where no back end starts and none was named.
@@ -92,28 +93,32 @@ impl Asked {
         Self::kernel(args.whose)
     }
 
-    fn tracker(global: &Global, whose: WhoseArgs) -> anyhow::Result<Self> {
-        let tracker = start::tracker(global)?;
-        let answered_by = tracker.status().context("ask the tracker for its status")?.backend;
+    /// The agent, or a tracker.
+    fn index(global: &Global, whose: WhoseArgs) -> anyhow::Result<Self> {
+        Self::of(Index::open(global)?, whose)
+    }
+
+    fn of(source: Index, whose: WhoseArgs) -> anyhow::Result<Self> {
+        let answered_by = source.answered_by()?;
         let view = match whose.ns {
             Some(_) => {
-                let snapshot = tracker.now().context("bring the index up to date")?;
-                let from = whose.viewpoint(&tracker, &snapshot)?;
-                let host = tracker.host(&snapshot);
+                let snapshot = source.now()?;
+                let from = whose.viewpoint(&source, &snapshot)?;
+                let host = source.host(&snapshot);
                 let view = SnapshotView::new(snapshot, from);
                 host.map_or(view.clone(), |host| view.with_host(host))
             }
-            None => tracker
+            None => source
                 .view_of_task(whose.task.unwrap_or_else(std::process::id))
                 .context("find out what the task sees")?
                 .with_task(whose.task),
         };
-        Ok(Self { view, tracker: Some(tracker), answered_by })
+        Ok(Self { view, source: Some(source), answered_by })
     }
 
-    fn source<'a>(&self, coverage: &'a Coverage) -> Source<'a> {
-        let revision = self.tracker.is_some().then(|| self.view.snapshot().revision());
-        Source { answered_by: self.answered_by, revision, coverage }
+    fn source<'a>(&'a self, coverage: &'a Coverage) -> Source<'a> {
+        let revision = self.source.is_some().then(|| self.view.snapshot().revision());
+        Source { answered_by: &self.answered_by, revision, coverage }
     }
 
     fn path(&self, whose: WhoseArgs, path: &Path) -> Vec<u8> {
@@ -133,13 +138,15 @@ fn asks_kernel(global: &Global, whose: WhoseArgs) -> bool {
 pub(super) fn run(global: &Global, args: &InfoArgs) -> anyhow::Result<ExitCode> {
     let shown = visible(args.what.as_os_str().as_bytes());
     let about = || format!("tell about {shown}");
-    let asked = if asks_kernel(global, args.whose) {
-        Asked::kernel(args.whose).with_context(about)?
-    } else {
-        Asked::tracker(global, args.whose).or_else(|error| Asked::instead(global, args, error))?
+    let asked = match source::agent(global)? {
+        Some(agent) => Asked::of(Index::Agent(agent), args.whose).with_context(about)?,
+        None if asks_kernel(global, args.whose) => Asked::kernel(args.whose).with_context(about)?,
+        None => {
+            Asked::index(global, args.whose).or_else(|error| Asked::instead(global, args, error))?
+        }
     };
     let portrait = portrait(&asked, args).with_context(about)?;
-    let coverage = match asked.tracker {
+    let coverage = match asked.source {
         Some(_) => asked.view.coverage().clone(),
         None => Coverage::Blind(vec![String::from("other mount namespaces are not known")]),
     };
@@ -163,7 +170,7 @@ fn portrait(asked: &Asked, args: &InfoArgs) -> anyhow::Result<Portrait> {
             "no path of mount namespace {inode} leads to it; `mountwatch watch --initial` shows it"
         )
     })?;
-    if asked.tracker.is_some() {
+    if asked.source.is_some() {
         return Ok(portrait);
     }
     // What the index made up is taken out; what the kernel says of the path itself stays.
@@ -198,13 +205,13 @@ fn find(asked: &Asked, args: &InfoArgs) -> anyhow::Result<(SnapshotView, Arc<Mou
 fn find_by_id(asked: &Asked, which: WhichMount) -> anyhow::Result<(SnapshotView, Arc<Mount>)> {
     let snapshot = asked.view.snapshot();
     let mount = match which {
-        WhichMount::UniqueId(_) if asked.tracker.is_none() => {
+        WhichMount::UniqueId(_) if asked.source.is_none() => {
             bail!("a unique mount ID needs a back end: leave `--backend none` out, as root")
         }
         WhichMount::UniqueId(id) => snapshot.mount_by_unique_id(id),
         WhichMount::Id(id) => snapshot.mount_by_id(id),
     };
-    let mount = mount.cloned().ok_or_else(|| match asked.tracker {
+    let mount = mount.cloned().ok_or_else(|| match asked.source {
         Some(_) => anyhow!("there is no such mount; a path that is a number is written ./NUMBER"),
         None => {
             anyhow!("there is no such mount in this namespace; others need a back end, as root")
@@ -236,6 +243,11 @@ pub(super) fn run_is_mountpoint(
     let shown = visible(args.path.as_os_str().as_bytes());
     let about = || format!("tell whether {shown} is a mount point");
     let binds = if args.no_bind { Binds::Exclude } else { Binds::Count };
+    if let Some(agent) = source::agent(global)? {
+        let answer = by_agent(&agent, args, binds).with_context(about)?;
+        let (revision, coverage) = (Some(answer.revision), &answer.coverage);
+        return tell(args, answer.value, Source { answered_by: AGENT, revision, coverage });
+    }
     // One question is not worth a back end: the kernel answers it as exactly, for this moment.
     let is_kernel = global.backend == Backend::Auto && args.whose.ns.is_none();
     let (is_one, asked) = if is_kernel || asks_kernel(global, args.whose) {
@@ -248,6 +260,11 @@ pub(super) fn run_is_mountpoint(
         Some(asked) => asked.source(&coverage),
         None => Source { answered_by: "statx", revision: None, coverage: &coverage },
     };
+    tell(args, is_one, source)
+}
+
+fn tell(args: &IsMountpointArgs, is_one: bool, source: Source<'_>) -> anyhow::Result<ExitCode> {
+    let shown = visible(args.path.as_os_str().as_bytes());
     if args.json {
         let text = is_mountpoint_json(args.path.as_os_str().as_bytes(), is_one, source);
         output::write(text.as_bytes())?;
@@ -258,8 +275,43 @@ pub(super) fn run_is_mountpoint(
     if args.verbose {
         eprintln!("mountwatch: note: answered by {}", source.answered_by);
     }
-    start::warn_if_uncertain(source.revision.unwrap_or(Revision(0)), &coverage);
+    start::warn_if_uncertain(source.revision.unwrap_or(Revision(0)), source.coverage);
     Ok(if is_one { ExitCode::SUCCESS } else { ExitCode::from(NO) })
+}
+
+/// Two short questions at the most: nothing is copied.
+fn by_agent(
+    agent: &blocking::Client,
+    args: &IsMountpointArgs,
+    binds: Binds,
+) -> anyhow::Result<Answer<bool>> {
+    let whose = match (args.whose.ns, args.whose.task) {
+        (Some(inode), _) => Whose::Namespace(NamespaceInode(inode)),
+        (None, Some(task)) => Whose::Task(task),
+        (None, None) => Whose::Caller,
+    };
+    let view = agent.view(whose);
+    let as_path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+    if !args.whose.is_own() {
+        return Ok(view.is_mount_point(&as_path(&path::lexical(&args.path)), binds)?);
+    }
+    let resolved = path::resolve(&args.path);
+    let answer = view.is_mount_point(&as_path(&resolved), Binds::Count)?;
+    if answer.value {
+        // A mount point is not touched: its server may be gone.
+        return if binds == Binds::Count {
+            Ok(answer)
+        } else {
+            Ok(view.is_mount_point(&as_path(&resolved), binds)?)
+        };
+    }
+    // Another path is, as it has to exist.
+    let linked = as_path(&path::resolve_link(&resolved));
+    let answer = view.is_mount_point(&linked, binds)?;
+    if !answer.value {
+        std::fs::metadata(&args.path)?;
+    }
+    Ok(answer)
 }
 
 /// statx(2) for a path of this process, as long as it knows; mountinfo for all else.
@@ -281,7 +333,7 @@ fn by_tracker(
     args: &IsMountpointArgs,
     binds: Binds,
 ) -> anyhow::Result<(bool, Option<Asked>)> {
-    let asked = Asked::tracker(global, args.whose)?;
+    let asked = Asked::index(global, args.whose)?;
     let is_one = is_mount_point(&asked, args, binds)?;
     if !is_one && args.whose.is_own() {
         // A mount point is not touched: its server may be gone. Another path is, as it has to exist.

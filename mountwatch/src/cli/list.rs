@@ -5,12 +5,13 @@ mod filter;
 
 pub use args::ListArgs;
 
+use super::source::Source;
 use super::{Global, output, path, start};
-use crate::agent::Tracker;
-use crate::kernel::holders;
 use crate::model::{Coverage, Holders};
 use crate::query::{Listed, Viewpoint};
-use crate::render::{Shape, View, in_tree_order, list_json, mountinfo_of, table, visible};
+use crate::render::{
+    Shape, Source as From, View, in_tree_order, list_json, mountinfo_of, table, visible,
+};
 use crate::state::Snapshot;
 use anyhow::Context;
 use std::path::Path;
@@ -22,14 +23,13 @@ pub(super) fn run(global: &Global, args: &ListArgs) -> anyhow::Result<ExitCode> 
         return Ok(ExitCode::SUCCESS);
     }
     let columns = args.columns()?;
-    let tracker = start::tracker(global)?;
-    let snapshot = tracker.now().context("bring the index up to date")?;
-    let views = views(&tracker, &snapshot, args)?;
-    let holders = if columns.iter().any(|column| column.needs_holders()) {
-        holders::all([]).context("find out who holds the mount namespaces")?
+    let source = Source::open(global)?;
+    let (snapshot, holders) = if columns.iter().any(|column| column.needs_holders()) {
+        source.now_with_holders(false)?
     } else {
-        Holders::new()
+        (source.now()?, Holders::new())
     };
+    let views = views(&source, &snapshot, args)?;
     let parts: Vec<_> = views
         .into_iter()
         .map(|from| {
@@ -44,7 +44,7 @@ pub(super) fn run(global: &Global, args: &ListArgs) -> anyhow::Result<ExitCode> 
     let parts = cut(parts, args);
     let coverage = coverage(&snapshot, &parts);
     if parts.is_empty() && !args.json {
-        say_what_is_there_instead(&tracker, &snapshot, args);
+        say_what_is_there_instead(&source, &snapshot, args);
         start::warn_if_uncertain(snapshot.revision(), &coverage);
         return Ok(ExitCode::from(1));
     }
@@ -54,7 +54,10 @@ pub(super) fn run(global: &Global, args: &ListArgs) -> anyhow::Result<ExitCode> 
             .flat_map(|(view, mounts)| mountinfo_of(view.tables, view.from, mounts, view.secrets));
         lines.collect()
     } else if args.json {
-        list_json(&parts, &columns, args.shape(), snapshot.revision(), &coverage).into_bytes()
+        let answered_by = source.answered_by()?;
+        let revision = Some(snapshot.revision());
+        let from = From { answered_by: &answered_by, revision, coverage: &coverage };
+        list_json(&parts, &columns, args.shape(), from).into_bytes()
     } else {
         table(&parts, &columns, args.shape(), args.layout()).into_bytes()
     };
@@ -63,11 +66,7 @@ pub(super) fn run(global: &Global, args: &ListArgs) -> anyhow::Result<ExitCode> 
     Ok(if parts.is_empty() { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-fn views(
-    tracker: &Tracker,
-    snapshot: &Snapshot,
-    args: &ListArgs,
-) -> anyhow::Result<Vec<Viewpoint>> {
+fn views(source: &Source, snapshot: &Snapshot, args: &ListArgs) -> anyhow::Result<Vec<Viewpoint>> {
     if args.all_namespaces {
         let mut namespaces: Vec<_> = snapshot.namespaces().collect();
         namespaces.sort_by_key(|known| (known.id, known.inode));
@@ -75,7 +74,7 @@ fn views(
             namespaces.iter().filter_map(|known| snapshot.viewpoint_of_namespace(known.key));
         return Ok(views.collect());
     }
-    Ok(vec![args.whose.viewpoint(tracker, snapshot).context("list mounts")?])
+    Ok(vec![args.whose.viewpoint(source, snapshot).context("list mounts")?])
 }
 
 fn select(snapshot: &Snapshot, view: View<'_>, args: &ListArgs) -> Vec<Listed> {
@@ -136,11 +135,11 @@ fn cut<'a>(parts: Vec<(View<'a>, Vec<Listed>)>, args: &ListArgs) -> Vec<(View<'a
 }
 
 /// A path at which nothing is mounted: says on which mount it lies.
-fn say_what_is_there_instead(tracker: &Tracker, snapshot: &Snapshot, args: &ListArgs) {
+fn say_what_is_there_instead(source: &Source, snapshot: &Snapshot, args: &ListArgs) {
     let Some(path) = args.at().filter(|_| !args.all_namespaces && !filter::is_any(args)) else {
         return;
     };
-    let Ok(from) = args.whose.viewpoint(tracker, snapshot) else { return };
+    let Ok(from) = args.whose.viewpoint(source, snapshot) else { return };
     let path = args.whose.path(snapshot, from, path);
     let below = if args.submounts { " or below it" } else { "" };
     let covering = snapshot.covering(&path, from).and_then(|covering| {

@@ -1,7 +1,7 @@
 //! `mountwatch namespaces`.
 
+use super::source::Source;
 use super::{Global, output, start};
-use crate::kernel::holders;
 use crate::render::{
     Layout, NAMESPACE_COLUMNS, NamespaceColumn, namespaces_json, namespaces_table,
 };
@@ -26,12 +26,10 @@ pub struct NamespacesArgs {
 
 pub(super) fn run(global: &Global, args: &NamespacesArgs) -> anyhow::Result<ExitCode> {
     let columns = columns(args).context("list the mount namespaces")?;
-    let tracker = start::tracker(global)?;
-    let snapshot = tracker.now().context("bring the index up to date")?;
-    let inodes: Vec<_> = snapshot.namespaces().map(|known| known.inode).collect();
-    let holders = holders::all(inodes).context("find out who holds the mount namespaces")?;
+    let source = Source::open(global)?;
+    let (snapshot, holders) = source.now_with_holders(true)?;
     let text = if args.json {
-        namespaces_json(&snapshot, &holders, &columns)
+        namespaces_json(&snapshot, &holders, &columns, &source.answered_by()?)
     } else {
         let layout = Layout { headings: !args.noheadings, ..Layout::default() };
         namespaces_table(&snapshot, &holders, &columns, layout)

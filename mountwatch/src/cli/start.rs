@@ -1,21 +1,25 @@
 //! The tracker of a command, in its own process.
 
 use super::Global;
+use super::source::Source;
 use crate::agent::{Config, Faults, Tracker};
 use crate::model::{Coverage, Revision};
 use crate::query::Viewpoint;
-use crate::render::Clock;
 use crate::state::Snapshot;
 use anyhow::{Context, bail};
-use rustix::time::{ClockId, clock_gettime};
 
 pub(super) fn tracker(global: &Global) -> anyhow::Result<Tracker> {
+    Tracker::start(&config(global)?).context("watch the mounts of this host")
+}
+
+/// How the command line wants the host to be tracked.
+pub(super) fn config(global: &Global) -> anyhow::Result<Config> {
     let Some(backend) = global.backend.choice() else {
         bail!(
             "watch the mounts of this host: --backend none can answer `info` and `is-mountpoint` alone"
         )
     };
-    let config = Config {
+    Ok(Config {
         backend,
         ring_bytes: global.ring_bytes,
         without_hooks: global.without_hooks.clone(),
@@ -24,13 +28,12 @@ pub(super) fn tracker(global: &Global) -> anyhow::Result<Tracker> {
         mute_hooks: global.mute_hooks.clone(),
         kernel_log: global.kernel_log,
         faults: Faults::default(),
-    };
-    Tracker::start(&config).context("watch the mounts of this host")
+    })
 }
 
 /// What this process itself sees.
-pub(super) fn own_view(tracker: &Tracker, snapshot: &Snapshot) -> anyhow::Result<Viewpoint> {
-    tracker
+pub(super) fn own_view(source: &Source, snapshot: &Snapshot) -> anyhow::Result<Viewpoint> {
+    source
         .viewpoint_of_task(snapshot, std::process::id())
         .context("find the root directory of this process")
 }
@@ -48,14 +51,4 @@ pub(super) fn warn_if_uncertain(revision: Revision, coverage: &Coverage) {
              watches what happens in between; `mountwatch status` says why"
         ),
     }
-}
-
-/// Both clocks, now.
-pub(super) fn clock() -> Clock {
-    let read = |id| {
-        let time = clock_gettime(id);
-        u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
-            + u64::try_from(time.tv_nsec).unwrap_or(0)
-    };
-    Clock { realtime_ns: read(ClockId::Realtime), monotonic_ns: read(ClockId::Monotonic) }
 }

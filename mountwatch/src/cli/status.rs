@@ -1,14 +1,13 @@
 //! `mountwatch status`.
 
-use super::{Global, JsonArgs, output, start};
+use super::source::Source;
+use super::{Global, JsonArgs, output};
 use crate::model::Coverage;
 use crate::render::{status_json, status_text};
-use anyhow::Context;
 use std::process::ExitCode;
 
 pub(super) fn run(global: &Global, args: JsonArgs) -> anyhow::Result<ExitCode> {
-    let tracker = start::tracker(global)?;
-    let status = tracker.status().context("ask the tracker for its status")?;
+    let status = Source::open(global)?.status()?;
     let text = if args.json { status_json(&status) } else { status_text(&status) };
     output::write(text.as_bytes())?;
     // Seeded, and everything known that this back end can know: what it can never see is said above

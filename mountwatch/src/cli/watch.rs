@@ -1,32 +1,47 @@
 //! `mountwatch watch`.
 
 use super::output::Reader;
+use super::source::{self, Source};
 use super::{Global, WatchArgs, output, path, start};
-use crate::agent::{Lagged, Subscription, Tracker};
-use crate::model::{Change, ChangeKind, MountKey, Namespace, Operation};
+use crate::agent::{Lagged, Subscription};
+use crate::client::{Client, WatchOptions, Watched, blocking};
+use crate::kernel::host::clock;
+use crate::model::{Change, ChangeKind, Coverage, MountKey, Namespace, Operation, Revision};
 use crate::query::Viewpoint;
-use crate::render::{Clock, Colours, Happening, Scene, Secrets, What, event_json, event_text};
+use crate::render::{
+    Clock, Colours, Happening, Said, Saying, Scene, Secrets, What, said_json, said_text,
+};
 use crate::state::{Published, Snapshot};
 use anyhow::Context;
+use std::ffi::OsString;
 use std::future::Future;
 use std::io::IsTerminal;
+use std::os::unix::ffi::OsStringExt;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// What is said when nobody read for long.
+const DROPPED: &str = "written too slowly: changes were dropped; what is there now follows";
+/// Lines of an agent that are written together.
+const LINES_BYTES: usize = 64 << 10;
 /// How often we look whether anybody still reads.
 const READER_CHECK: Duration = Duration::from_millis(250);
 
 pub(super) fn run(global: &Global, args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let filter = args.path.as_deref().map(path::resolve);
-    let tracker = start::tracker(global)?;
+    let lines = Lines::new(args);
+    if let Some(agent) = source::agent(global)? {
+        return follow_agent(agent, global.secrets(), args, filter, lines);
+    }
+    let tracker = Source::Tracker(Box::new(start::tracker(global)?));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the event loop")?;
-    let watch = Watch::new(&tracker, global.secrets(), args, filter)?;
+    let watch = Watch::new(&tracker, global.secrets(), args, filter, lines)?;
     let done = runtime.block_on(until_the_end(args, watch.follow()));
     // A write to a reader that does not read may be under way: nobody waits for it.
     runtime.shutdown_background();
@@ -64,12 +79,42 @@ async fn reader_gone() {
     }
 }
 
+/// How lines are written.
+#[derive(Clone, Copy)]
+struct Lines {
+    json: bool,
+    colours: Colours,
+}
+
+impl Lines {
+    fn new(args: &WatchArgs) -> Self {
+        let is_coloured = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let colours = if is_coloured { Colours::On } else { Colours::Off };
+        Self { json: args.json, colours }
+    }
+
+    fn line(self, said: &Said, wall_ns: u64) -> String {
+        if self.json { said_json(said, wall_ns) } else { said_text(said, wall_ns, self.colours) }
+    }
+}
+
+/// Says on stderr from where on is watched.
+fn say_start(args: &WatchArgs, revision: Revision, coverage: &Coverage) {
+    if args.quiet {
+        return;
+    }
+    eprintln!("mountwatch: watching from revision {revision}, coverage {coverage}");
+    for sentence in coverage.blind() {
+        eprintln!("mountwatch: note: {sentence}");
+    }
+}
+
 struct Watch<'a> {
-    tracker: &'a Tracker,
+    source: &'a Source,
     secrets: Secrets,
     args: &'a WatchArgs,
     filter: Option<Filter>,
-    colours: Colours,
+    lines: Lines,
     /// What the last line stands on: mounts that leave are described from it.
     before: Arc<Snapshot>,
     changes: Subscription,
@@ -85,30 +130,23 @@ struct Filter {
 
 impl<'a> Watch<'a> {
     fn new(
-        tracker: &'a Tracker,
+        source: &'a Source,
         secrets: Secrets,
         args: &'a WatchArgs,
         path: Option<Vec<u8>>,
+        lines: Lines,
     ) -> anyhow::Result<Self> {
-        let (before, changes) = tracker.subscribe().context("follow the changes")?;
+        let (before, changes) = source.subscribe()?;
         let filter = match path {
-            Some(path) => Some(Filter { path, from: start::own_view(tracker, &before)? }),
+            Some(path) => Some(Filter { path, from: start::own_view(source, &before)? }),
             None => None,
         };
-        let is_coloured = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let colours = if is_coloured { Colours::On } else { Colours::Off };
         let left = args.count.unwrap_or(u64::MAX);
-        Ok(Self { tracker, secrets, args, filter, colours, before, changes, left })
+        Ok(Self { source, secrets, args, filter, lines, before, changes, left })
     }
 
     async fn follow(mut self) -> anyhow::Result<()> {
-        if !self.args.quiet {
-            let (revision, coverage) = (self.before.revision(), self.before.coverage());
-            eprintln!("mountwatch: watching from revision {revision}, coverage {coverage}");
-            for sentence in coverage.blind() {
-                eprintln!("mountwatch: note: {sentence}");
-            }
-        }
+        say_start(self.args, self.before.revision(), self.before.coverage());
         let mut reader = Reader::Reads;
         if self.args.initial {
             reader = self.write_present().await?;
@@ -125,7 +163,7 @@ impl<'a> Watch<'a> {
 
     /// Every mount that is there, a namespace at a time, then `synced`.
     async fn write_present(&self) -> anyhow::Result<Reader> {
-        let clock = start::clock();
+        let clock = clock();
         let snapshot = &self.before;
         let mut namespaces: Vec<_> = snapshot.namespaces().collect();
         namespaces.sort_by_key(|known| (known.id, known.inode));
@@ -153,7 +191,7 @@ impl<'a> Watch<'a> {
 
     /// The lines of one step of the index.
     fn published(&mut self, published: &Published) -> String {
-        let clock = start::clock();
+        let clock = clock();
         let (old, new) = (Arc::clone(&self.before), Arc::clone(&published.snapshot));
         let mut before = Scene::new(&old, self.secrets);
         let mut now = Scene::new(&new, self.secrets);
@@ -191,10 +229,8 @@ impl<'a> Watch<'a> {
 
     /// Changes were lost: says so, and what is there now, and goes on from there.
     async fn restart(&mut self) -> anyhow::Result<Reader> {
-        (self.before, self.changes) = self.tracker.subscribe().context("follow the changes")?;
-        let what =
-            What::Lost("written too slowly: changes were dropped; what is there now follows");
-        match write(self.alone(what, start::clock())).await? {
+        (self.before, self.changes) = self.source.subscribe()?;
+        match write(self.alone(What::Lost(DROPPED), clock())).await? {
             Reader::Reads => self.write_present().await,
             Reader::Gone => Ok(Reader::Gone),
         }
@@ -222,11 +258,7 @@ impl<'a> Watch<'a> {
             revision: snapshot.revision(),
             coverage: snapshot.coverage(),
         };
-        if self.args.json {
-            event_json(&happening, before, now)
-        } else {
-            event_text(&happening, before, now, self.colours)
-        }
+        self.lines.line(&Said::of(&happening, before, now), happening.wall_ns)
     }
 
     /// A move is wanted from both of its ends. A rename is wanted if it gives a mount that is
@@ -264,6 +296,85 @@ impl<'a> Watch<'a> {
             let path = snapshot.path_of(mount, filter.from);
             path.is_some_and(|path| is_below(&path, &filter.path))
         })
+    }
+}
+
+/// The same with an agent's changes.
+fn follow_agent(
+    agent: blocking::Client,
+    secrets: Secrets,
+    args: &WatchArgs,
+    path: Option<Vec<u8>>,
+    lines: Lines,
+) -> anyhow::Result<ExitCode> {
+    let (runtime, client) = agent.into_parts();
+    let options = WatchOptions {
+        path: path.map(|path| OsString::from_vec(path).into()),
+        initial: args.initial,
+        ..WatchOptions::default()
+    };
+    let follow = Follow { client, options, args, secrets, lines };
+    let done = runtime.block_on(until_the_end(args, follow.run()));
+    runtime.shutdown_background();
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+struct Follow<'a> {
+    client: Client,
+    options: WatchOptions,
+    args: &'a WatchArgs,
+    secrets: Secrets,
+    lines: Lines,
+}
+
+impl Follow<'_> {
+    async fn run(mut self) -> anyhow::Result<()> {
+        let ask = |error| anyhow::Error::new(error).context("follow the agent's changes");
+        let mut watching = self.client.watch(&self.options).await.map_err(ask)?;
+        let mut left = self.args.count.unwrap_or(u64::MAX);
+        let (mut text, mut is_begun) = (String::new(), false);
+        while left > 0 {
+            let watched = tokio::select! {
+                biased;
+                watched = watching.next(), if text.len() < LINES_BYTES => watched.map_err(ask)?,
+                // Nothing more is there right now.
+                () = std::future::ready(()), if !text.is_empty() => {
+                    if write(std::mem::take(&mut text)).await? == Reader::Gone {
+                        return Ok(());
+                    }
+                    continue;
+                }
+            };
+            match watched {
+                None => anyhow::bail!("follow the agent's changes: the agent has ended"),
+                Some(Watched::Started(revision, coverage)) if !is_begun => {
+                    is_begun = true;
+                    say_start(self.args, revision, &coverage);
+                }
+                Some(Watched::Started(..) | Watched::Bookmark) => {}
+                Some(Watched::Said(said)) => {
+                    let said = said.with_secrets(self.secrets);
+                    left -= u64::from(matches!(said.what, Saying::Change(_)));
+                    text += &self.lines.line(&said, clock().wall_ns(said.ktime_ns()));
+                }
+                Some(Watched::Gap(_)) => {
+                    text += &self.gap(watching.position().map(|place| place.revision));
+                    self.options.initial = true;
+                    watching = self.client.watch(&self.options).await.map_err(ask)?;
+                }
+            }
+        }
+        write(text).await.map(drop)
+    }
+
+    /// The line that says that changes are missing.
+    fn gap(&self, revision: Option<Revision>) -> String {
+        let said = Said {
+            revision: revision.unwrap_or_default(),
+            coverage: Coverage::Stale,
+            what: Saying::Lost(DROPPED.to_owned()),
+        };
+        self.lines.line(&said, clock().realtime_ns)
     }
 }
 

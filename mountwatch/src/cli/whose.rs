@@ -1,7 +1,7 @@
 //! Whose mounts a command asks about, and what a path means then.
 
+use super::source::Source;
 use super::{path, start};
-use crate::agent::Tracker;
 use crate::model::NamespaceInode;
 use crate::query::Viewpoint;
 use crate::state::Snapshot;
@@ -36,16 +36,16 @@ impl WhoseArgs {
 
     pub(super) fn viewpoint(
         self,
-        tracker: &Tracker,
+        source: &Source,
         snapshot: &Snapshot,
     ) -> anyhow::Result<Viewpoint> {
         match (self.ns, self.task) {
             (Some(inode), _) => of_namespace(snapshot, inode)
                 .with_context(|| format!("look into mount namespace {inode}")),
-            (None, Some(task)) => tracker
+            (None, Some(task)) => source
                 .viewpoint_of_task(snapshot, task)
                 .with_context(|| format!("see what task {task} sees")),
-            (None, None) => start::own_view(tracker, snapshot),
+            (None, None) => start::own_view(source, snapshot),
         }
     }
 

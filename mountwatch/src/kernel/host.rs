@@ -2,14 +2,25 @@
 
 use super::sys;
 use crate::model::Dialect;
+use crate::render::Clock;
 use crate::wire::mountinfo;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
 use std::io::{self, Read};
 
 /// CLOCK_MONOTONIC in nanoseconds: the clock of the records.
 pub fn monotonic_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    read_ns(ClockId::Monotonic)
+}
+
+/// Both clocks, now: by them a time of a record is one of the wall clock.
+pub fn clock() -> Clock {
+    Clock { realtime_ns: read_ns(ClockId::Realtime), monotonic_ns: monotonic_ns() }
+}
+
+fn read_ns(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
     let part = |value: i64| u64::try_from(value).unwrap_or(0);
     part(time.tv_sec) * 1_000_000_000 + part(time.tv_nsec)
 }

@@ -169,15 +169,24 @@ impl Mount {
 
     /// The propagation type in the words of mount_namespaces(7), derived from the three facts.
     pub fn propagation(&self) -> &'static str {
-        match (self.peer_group, self.master, self.unbindable) {
-            (Some(_), Some(_), false) => "shared,slave",
-            (Some(_), None, false) => "shared",
-            (None, Some(_), false) => "slave",
-            (None, None, false) => "private",
-            (Some(_), Some(_), true) => "shared,slave,unbindable",
-            (Some(_), None, true) => "shared,unbindable",
-            (None, Some(_), true) => "slave,unbindable",
-            (None, None, true) => "unbindable",
-        }
+        propagation_type(self.peer_group.is_some(), self.master.is_some(), self.unbindable)
+    }
+}
+
+/// The propagation type in the words of mount_namespaces(7).
+pub(crate) fn propagation_type(
+    is_shared: bool,
+    is_slave: bool,
+    is_unbindable: bool,
+) -> &'static str {
+    match (is_shared, is_slave, is_unbindable) {
+        (true, true, false) => "shared,slave",
+        (true, false, false) => "shared",
+        (false, true, false) => "slave",
+        (false, false, false) => "private",
+        (true, true, true) => "shared,slave,unbindable",
+        (true, false, true) => "shared,unbindable",
+        (false, true, true) => "slave,unbindable",
+        (false, false, true) => "unbindable",
     }
 }

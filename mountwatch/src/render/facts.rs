@@ -3,7 +3,7 @@
 use super::{Secrets, View, column};
 use crate::model::{
     Change, Coverage, DentryKey, Device, Mount, MountAttributes, MountKey, NamespaceInode,
-    NamespaceKey, Operation, Revision,
+    NamespaceKey, Operation, Revision, SuperFlags,
 };
 use crate::query::Viewpoint;
 use crate::state::Tables;
@@ -143,6 +143,8 @@ pub struct Facts {
     pub attributes: MountAttributes,
     /// The text of that.
     pub options: String,
+    /// Flags of the super block.
+    pub super_flags: SuperFlags,
     /// All options of the super block; `None`: the file system was not asked yet.
     pub fs_options: Option<Vec<u8>>,
     /// Device of the super block.
@@ -174,16 +176,13 @@ impl Facts {
             parent: mount.parent_id.0,
             parent_unique_id: parent.and_then(|known| known.unique_id).map(|id| id.0),
             mountpoint: scene.mountpoint(mount),
-            mountpoint_in_parent: path_below(
-                tables,
-                mount.mountpoint,
-                parent.map(|known| known.root),
-            ),
+            mountpoint_in_parent: mountpoint_in_parent(tables, mount),
             root: column::root(tables, mount),
             fs_type: super_block.map(|known| known.fs_type.to_vec()),
             source: scene.secrets.source(&mount.source),
             attributes: mount.attributes,
             options: mount.attributes.to_string(),
+            super_flags: super_block.map(|known| known.flags).unwrap_or_default(),
             fs_options: super_block
                 .is_some_and(|known| known.options.is_some())
                 .then(|| column::fs_options(view, mount)),
@@ -194,6 +193,12 @@ impl Facts {
             unbindable: mount.unbindable,
         }
     }
+}
+
+/// Where a mount sits, below the root of its parent.
+pub(crate) fn mountpoint_in_parent(tables: &Tables, mount: &Mount) -> Option<Vec<u8>> {
+    let parent = tables.mount(mount.parent).map(|parent| parent.root);
+    path_below(tables, mount.mountpoint, parent)
 }
 
 /// The path of a dentry below another one, or below the root of its file system.

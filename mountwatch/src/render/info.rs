@@ -149,7 +149,7 @@ fn path(path: &Path) -> String {
 }
 
 /// Field 11 of mountinfo(5) without escapes: flags, then options.
-fn of_file_system(info: &MountInfo, secrets: Secrets) -> Vec<u8> {
+pub(crate) fn of_file_system(info: &MountInfo, secrets: Secrets) -> Vec<u8> {
     let fields = options::of_super_fields(info.super_flags, info.fs_options.as_deref(), secrets);
     unescape(&fields)
 }

@@ -1,23 +1,20 @@
 //! Lists of mounts in the shape of `findmnt -J`.
 
 use super::json::Object;
-use super::{Column, Shape, View, tree};
-use crate::model::{Coverage, Revision};
+use super::{Column, Shape, Source, View, tree};
 use crate::query::Listed;
 
-/// `{"revision":…,"coverage":…,"filesystems":[{…,"children":[…]}]}`: the mounts of each view, one
+/// `{"answered_by":…,"revision":…,"coverage":…,"filesystems":[{…,"children":[…]}]}`: the mounts of each view, one
 /// line a mount; with `children` if it is a tree and has the column TARGET, as findmnt(8) has it. The
 /// keys are the columns' names in lower case.
 pub fn list_json(
     parts: &[(View<'_>, Vec<Listed>)],
     columns: &[&'static Column],
     shape: Shape,
-    revision: Revision,
-    coverage: &Coverage,
+    source: Source<'_>,
 ) -> String {
     let mut head = Object::default();
-    head.put("revision", revision.0);
-    head.put("coverage", coverage.word());
+    source.put(&mut head);
     let mut out = head.line();
     out.truncate(out.len().saturating_sub(1));
     out.push_str(",\"filesystems\":[");

@@ -2,7 +2,7 @@
 
 use super::grid::{Grid, Layout};
 use super::json::{Json, Object};
-use super::{Cell, Side, text};
+use super::{Cell, Side, Source, text};
 use crate::model::{Holder, Holders, Namespace, NamespaceInode};
 use crate::state::{Snapshot, Tables};
 use hashbrown::HashMap;
@@ -96,11 +96,12 @@ pub fn namespaces_table(
     grid.text()
 }
 
-/// `{"revision":…,"coverage":…,"namespaces":[{…}]}`. The keys are the columns' names in lower case.
+/// `{"answered_by":…,"revision":…,"coverage":…,"namespaces":[{…}]}`. The keys are the columns' names in lower case.
 pub fn namespaces_json(
     snapshot: &Snapshot,
     holders: &Holders,
     columns: &[&'static NamespaceColumn],
+    answered_by: &str,
 ) -> String {
     let mut rows: Vec<Json> = Vec::new();
     each(snapshot, holders, |row| {
@@ -111,8 +112,8 @@ pub fn namespaces_json(
         rows.push(object.into());
     });
     let mut whole = Object::default();
-    whole.put("revision", snapshot.revision().0);
-    whole.put("coverage", snapshot.coverage().word());
+    let (revision, coverage) = (Some(snapshot.revision()), snapshot.coverage());
+    Source { answered_by, revision, coverage }.put(&mut whole);
     whole.put("namespaces", Json::List(rows));
     whole.lines()
 }
@@ -188,8 +189,9 @@ mod tests {
         "#);
         let some: Vec<_> =
             ["ns", "Pid", "held-by"].map(|name| NamespaceColumn::find(name).unwrap()).into();
-        insta::assert_snapshot!(namespaces_json(&snapshot, &holders, &some), @r#"
+        insta::assert_snapshot!(namespaces_json(&snapshot, &holders, &some, "hooks"), @r#"
         {
+          "answered_by": "hooks",
           "revision": 1,
           "coverage": "complete",
           "namespaces": [

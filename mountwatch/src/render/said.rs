@@ -1,5 +1,6 @@
 //! A line of `watch` with all that it says, apart from the index: what an agent sends to others.
 
+use super::Secrets;
 use super::facts::{Facts, Happening, Scene, What};
 use super::operation::redacted;
 use crate::model::{
@@ -134,6 +135,33 @@ impl Said {
             What::Operation(done) => Saying::Operation(redacted(done, now.secrets())),
         };
         Self { revision: happening.revision, coverage: happening.coverage.clone(), what }
+    }
+
+    /// The same with secrets hidden, wherever it comes from.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: Secrets) -> Self {
+        let hide = |facts: &mut Facts| {
+            facts.source = secrets.source(&facts.source);
+            facts.fs_options = facts.fs_options.take().map(|options| secrets.options(&options));
+        };
+        match &mut self.what {
+            Saying::Present(facts) => hide(facts),
+            Saying::Change(change) => match &mut change.kind {
+                SaidKind::Attach(mount) | SaidKind::Detach(mount) => hide(mount),
+                SaidKind::Move { before, mount }
+                | SaidKind::Attributes { before, mount }
+                | SaidKind::SuperBlock { before, mount } => {
+                    hide(before);
+                    hide(mount);
+                }
+                SaidKind::Glimpsed { .. }
+                | SaidKind::Rename(_)
+                | SaidKind::NamespaceBorn(_)
+                | SaidKind::NamespaceGone(_) => {}
+            },
+            Saying::Synced | Saying::Lost(_) | Saying::Coverage => {}
+        }
+        self
     }
 
     /// The word for it in every output.

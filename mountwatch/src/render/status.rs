@@ -10,7 +10,7 @@ use std::fmt::Write;
 /// The status as JSON.
 pub fn status_json(status: &Status) -> String {
     let mut object = Object::default();
-    object.put("backend", status.backend);
+    object.put("backend", &*status.backend);
     object.put("coverage", status.coverage.word());
     object.put("blind", status.coverage.blind().to_vec());
     object.put("revision", status.revision.0);
@@ -38,7 +38,7 @@ pub fn status_json(status: &Status) -> String {
     object.put("unattributed", status.unattributed.clone());
     let mut counters = Object::default();
     for (name, value) in &status.counters {
-        counters.put(*name, *value);
+        counters.put(name.clone(), *value);
     }
     object.put("counters", counters);
     object.lines()
@@ -104,7 +104,7 @@ fn push(out: &mut String, name: &str, value: &dyn std::fmt::Display) {
 #[cfg(test)]
 pub(crate) fn sample() -> Status {
     Status {
-        backend: "hooks",
+        backend: "hooks".into(),
         coverage: crate::model::Coverage::Blind(vec![String::from(
             "renames of directories are not seen",
         )]),
@@ -125,7 +125,7 @@ pub(crate) fn sample() -> Status {
         selftest: Some(selftest::sample()),
         refused: vec![String::from("rename: no such function")],
         unattributed: vec![String::from("calls of fsopen are not told")],
-        counters: vec![("roots_lost", 0)],
+        counters: vec![("roots_lost".into(), 0)],
         cost: Some(SyscallCost { before_ns: 80, after_ns: 81 }),
         ring_bytes: 16 << 20,
         ring_used_bytes_max: 4_096,

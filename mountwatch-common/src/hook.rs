@@ -44,10 +44,12 @@ hooks! {
     DELETE = 15, "delete";
     /// A line of our own read of mountinfo: `show_mountinfo`.
     SCAN = 16, "scan";
-    /// A system call of the mount family, by its tracepoints (back end `notify`).
+    /// A system call of the mount family, by the kernel's functions for it or its tracepoints.
     CALL = 17, "call";
     /// A mount notification of fanotify (back end `notify`); never on the ring.
     NOTIFY = 18, "notify";
+    /// A mount is copied: `clone_mnt`. It makes no records, only tells of others whose copies they are.
+    CLONE_MNT = 19, "clone_mnt";
 }
 
 /// The name of a hook, `"unknown"` for a number that no table has.

@@ -29,6 +29,9 @@ pub const STASH_MAX: u32 = 4_096;
 pub const THREADS_MAX: u32 = 4_096;
 /// Namespaces with a loss that userspace has not read yet. Counted by `losses_unplaced`.
 pub const LOST_MAX: u32 = 1_024;
+/// Cells for copies of mounts of one transaction and their originals, a power of two: 1.5 MiB. With as
+/// many copies as a quarter of that one in a thousand does not know its original.
+pub const COPIES: u32 = 65_536;
 /// A text argument of a system call up to this long goes into the small class of records.
 pub const TEXT_BYTES_SHORT: usize = 64;
 /// Components of the path of an executable or a cgroup that are told; the last ones.

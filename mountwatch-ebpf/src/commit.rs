@@ -31,6 +31,7 @@ fn commit_body(context: &impl EbpfContext, _: Arguments, _: u32) {
         }
     }
     if hold.dirty == 0 {
+        hold.number += 1;
         return;
     }
     pending::mark_all(hold);
@@ -53,6 +54,7 @@ fn commit_body(context: &impl EbpfContext, _: Arguments, _: u32) {
     hold.roots = 0;
     hold.dirty = 0;
     hold.last = 0;
+    hold.number += 1;
     emit::commit(hook::COMMIT, true);
 }
 

@@ -9,6 +9,7 @@
 //! | `attributes.rs`  | `remount`, `reconfigure`, `setattr`, `open_tree_attr` | MOUNT, SUPER, DENTRY, COMMIT |
 //! | `rename.rs`      | `rename`, `delete`                      | DENTRY, COMMIT                   |
 //! | `scan.rs`        | `scan`                                  | SUPER, DENTRY, MOUNT             |
+//! | `clone.rs`       | `clone_mnt`                             | none                             |
 //! | `calls.rs`       | `call_enter`, `call_exit`, `fork`       | CALL, NAMESPACE_BORN             |
 //! | `text.rs`        | none: texts of calls                    | ARGUMENT                         |
 //! | `names.rs`       | `name_enter`, `name_exit`               | CALL                             |
@@ -34,6 +35,7 @@
 mod attach;
 mod attributes;
 mod calls;
+mod clone;
 mod commit;
 mod dentry;
 mod emit;

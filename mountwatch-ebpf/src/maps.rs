@@ -42,6 +42,8 @@ pub struct Hold {
     /// The table of told dentries was full once. Set from any program, never cleared.
     pub untracked: u32,
     pub reserved: u32,
+    /// Its number: how many there were.
+    pub number: u64,
     /// The last root marked, so that the same one twice in a row is kept once.
     pub last: u64,
     /// Addresses of namespaces that were walked without the lock; 0 is a free cell.

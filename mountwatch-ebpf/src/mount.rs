@@ -6,7 +6,7 @@ use mountwatch_common::{
     record::{MountLong, MountRecord, MountShort, flag, kind},
 };
 
-use crate::{emit::reserve_for, maps::WALK, read, walk::Walk};
+use crate::{clone::original_of, emit::reserve_for, maps::WALK, read, walk::Walk};
 
 /// `MNT_SHARED` and `MNT_UNBINDABLE` of `mnt_flags`, until 6.16.
 const MNT_SHARED: u32 = 0x1000;
@@ -129,7 +129,9 @@ unsafe fn fill(walk: &mut Walk, record: *mut MountRecord, mount: u64, source_byt
         (*record).mnt_flags = mnt_flags;
         (*record).source_bytes = source_bytes;
         (*record).reserved = 0;
-        (*record).copied_from = 0;
+        // Only the walk at the end of a hold tells of mounts that were made in it.
+        (*record).copied_from =
+            if walk.flags & flag::TRANSACTION == 0 { 0 } else { original_of(mount) };
         (*record).parent_id = walk.parent_id(parent);
         (*record).master =
             if master == 0 { 0 } else { read::member(master, offset::MOUNT_GROUP_ID) };

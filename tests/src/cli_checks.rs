@@ -3,6 +3,7 @@
 use crate::command::Unshare;
 use crate::doctor_checks;
 use crate::findmnt_checks;
+use crate::operation_checks;
 use crate::report::{self, Report, Verdict};
 use crate::scenario::MAIN;
 use crate::selftest_checks;
@@ -145,6 +146,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("cli_watch_interrupt", watch_checks::interrupt),
     ("cli_watch_killed", watch_checks::killed),
     ("cli_watch_timeout", watch_checks::timeout),
+    ("cli_operations", operation_checks::told),
+    ("cli_operations_remembered", operation_checks::remembered),
 ];
 
 /// The names of all checks.
@@ -159,6 +162,11 @@ pub(crate) fn run(report: &mut Report, setting: &Setting, is_wanted: &dyn Fn(&st
             ["cli_verify_divergence", "cli_selftest_notices_each_hook", "cli_selftest_killed"];
         if is_about_hooks.contains(name) && matches!(setting.backend, Some("notify" | "poll")) {
             let why = "the hooks that this check leaves out are those of the back end hooks";
+            report.add(name, Verdict::NotClaimed(why.to_owned()));
+            continue;
+        }
+        if name.starts_with("cli_operations") && setting.backend == Some("poll") {
+            let why = "the back end poll sees mounts, and nobody who makes them";
             report.add(name, Verdict::NotClaimed(why.to_owned()));
             continue;
         }

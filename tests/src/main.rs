@@ -14,7 +14,7 @@
 //! | `lifetime` | namespaces die though they are watched |
 //! | `cycles` | a thousand short-lived mounts in a second |
 //! | `simulated` | the same on a simulated kernel, without root |
-//! | `cli_checks`, `watch_checks`, `doctor_checks`, `findmnt_checks` | the command `mountwatch` |
+//! | `cli_checks`, `watch_checks`, `doctor_checks`, `findmnt_checks`, `operation_checks` | the command `mountwatch` |
 //! | `report`, `kernel` | results, and what may be skipped |
 
 mod autofs;
@@ -30,6 +30,7 @@ mod flags;
 mod kernel;
 mod lifetime;
 mod mountinfo;
+mod operation_checks;
 mod oracle;
 mod program;
 mod random;

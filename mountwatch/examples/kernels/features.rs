@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use hashbrown::HashSet;
-use mountwatch::kernel::hooks::{FALLBACKS, Features, HOOKS};
+use mountwatch::kernel::hooks::{CALLS, FALLBACKS, Features, HOOKS};
 use mountwatch::kernel::load;
 use mountwatch_common::offset;
 use std::fmt::Write as _;
@@ -25,7 +25,8 @@ fn functions() -> Vec<&'static str> {
     let hooks = HOOKS.iter().flat_map(|row| row.candidates);
     let fallbacks = FALLBACKS.iter().flat_map(|row| row.candidates);
     let mut names = Vec::new();
-    for candidate in hooks.chain(fallbacks) {
+    let calls = CALLS.iter().flat_map(|row| row.candidates);
+    for candidate in hooks.chain(fallbacks).chain(calls) {
         if !names.contains(&candidate.function) {
             names.push(candidate.function);
         }

@@ -3,7 +3,7 @@
 use crate::features::Kernel;
 use crate::plan::missing;
 use crate::tables::{MEMBERS, PROBES, RULES};
-use mountwatch::kernel::hooks::{FALLBACKS, HOOKS, Row};
+use mountwatch::kernel::hooks::{CALLS, FALLBACKS, HOOKS, Row};
 use mountwatch_common::{hook, offset};
 use std::fmt::Write as _;
 
@@ -33,6 +33,19 @@ pub(crate) fn text(kernels: &[Kernel]) -> String {
         let mut cells = vec![format!("`{}`", hook::name(row.hook))];
         cells.extend(kernels.iter().map(|kernel| chosen(kernel, row)));
         cells.extend([missing(row.missing).to_owned(), row.reason.to_owned()]);
+        cells
+    });
+    out.push_str(
+        "\n## Who and whence\n\nFor each row of `mountwatch/src/kernel/hooks/calls.rs`. The index does not rest on \
+         them: without one its\noperations, or the originals of copies, are not told, and `status` says so.\n\n",
+    );
+    let mut head = vec!["hook"];
+    head.extend(kernels.iter().map(|kernel| kernel.series));
+    head.push("what it tells");
+    table(&mut out, &head, CALLS, |row| {
+        let mut cells = vec![format!("`{}`", hook::name(row.hook))];
+        cells.extend(kernels.iter().map(|kernel| chosen(kernel, row)));
+        cells.push(row.reason.to_owned());
         cells
     });
     out.push_str(

@@ -20,6 +20,9 @@ pub(crate) fn text(kernel: &Kernel) -> String {
         }
         line(&mut out, "", &format!("if none attaches: {}", missing(step.missing)));
     }
+    for step in &plan.calls {
+        line(&mut out, hook::name(step.hook), &ways(step, ", then "));
+    }
     for (number, name) in hook::NAMES {
         let steps = plan.steps.iter().filter(|step| step.hook == *number);
         let attached: HashSet<_> =

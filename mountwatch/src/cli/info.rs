@@ -4,6 +4,7 @@ use super::source::{self, AGENT, Source as Index};
 use super::{Backend, Global, WhoseArgs, output, path, start};
 use crate::client::{Whose, blocking};
 use crate::kernel::direct;
+use crate::kernel::host::clock;
 use crate::model::{Coverage, Mount, MountId, NamespaceInode, Revision, UniqueMountId};
 use crate::query::{Answer, Binds, MountQueries, Portrait, SnapshotView, WhichMount};
 use crate::render::{Source, info_json, info_text, is_mountpoint_json, visible};
@@ -118,7 +119,8 @@ impl Asked {
 
     fn source<'a>(&'a self, coverage: &'a Coverage) -> Source<'a> {
         let revision = self.source.is_some().then(|| self.view.snapshot().revision());
-        Source { answered_by: &self.answered_by, revision, coverage }
+        let clock = Some(clock());
+        Source { answered_by: &self.answered_by, revision, coverage, clock }
     }
 
     fn path(&self, whose: WhoseArgs, path: &Path) -> Vec<u8> {
@@ -258,7 +260,7 @@ pub(super) fn run_is_mountpoint(
     let coverage = asked.as_ref().map_or(Coverage::Complete, |asked| asked.view.coverage().clone());
     let source = match &asked {
         Some(asked) => asked.source(&coverage),
-        None => Source { answered_by: "statx", revision: None, coverage: &coverage },
+        None => Source { answered_by: "statx", revision: None, coverage: &coverage, clock: None },
     };
     tell(args, is_one, source)
 }

@@ -36,7 +36,9 @@ pub(super) fn run(global: &Global, args: &ListArgs) -> anyhow::Result<ExitCode> 
             let view = View {
                 tid: args.whose.tid().filter(|_| !args.all_namespaces),
                 bare_sources: args.nofsroot,
-                ..View::new(&snapshot, from, global.secrets()).with_holders(&holders)
+                ..View::new(&snapshot, from, global.secrets())
+                    .with_holders(&holders)
+                    .with_clock(start::clock())
             };
             (view, select(&snapshot, view, args))
         })

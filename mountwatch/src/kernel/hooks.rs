@@ -276,15 +276,19 @@ pub fn plan(features: &Features, wishes: &Wishes) -> Plan {
 }
 
 fn add_calls(plan: &mut Plan, features: &Features, wishes: &Wishes) {
-    let is_call = |names: &[String]| names.iter().any(|name| name == hook::name(hook::CALL));
-    if is_call(&wishes.without) {
-        plan.unattributed.push(String::from("system calls are not told, by request"));
-        return;
-    }
     for row in CALLS {
+        let name = hook::name(row.hook);
+        let is_among = |names: &[String]| names.iter().any(|other| other == name);
+        if is_among(&wishes.without) {
+            let sentence = format!("hook {name} was left out by request");
+            if !plan.unattributed.contains(&sentence) {
+                plan.unattributed.push(sentence);
+            }
+            continue;
+        }
         let ways = ways(features, row, wishes.no_fentry);
         if !ways.is_empty() {
-            let is_mute = is_call(&wishes.mute);
+            let is_mute = is_among(&wishes.mute);
             plan.calls.push(Step { is_mute, ..step(features, row, ways) });
         }
     }

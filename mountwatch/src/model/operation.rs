@@ -30,7 +30,7 @@ impl fmt::Display for OperationId {
 
 /// One operation: a system call of the mount family that returned, or something that the kernel did
 /// to mounts by itself. It is told after the changes that it made.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
     /// Its number: [`super::Change::operation`] of its changes.
     pub id: OperationId,

@@ -2,13 +2,14 @@
 
 use super::{Bind, Viewpoint};
 use crate::model::{
-    Bytes, Device, Mount, MountAttributes, MountId, NamespaceId, NamespaceInode, PeerGroupId,
-    SuperFlags, UniqueMountId,
+    Bytes, Device, Mount, MountAttributes, MountId, NamespaceId, NamespaceInode, Operation,
+    OperationId, PeerGroupId, Provenance, SuperFlags, UniqueMountId,
 };
 use crate::state::Tables;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// One mount as a viewpoint sees it: what a line of mountinfo(5) says, and more. Nothing is escaped,
 /// and names need not be UTF-8. Options can hold secrets.
@@ -56,6 +57,12 @@ pub struct MountInfo {
     pub bind: Option<Bind>,
     /// Another mount hides it: a walk along its path ends elsewhere.
     pub is_covered: bool,
+    /// The numbers of the operations that made and changed it, and which mount it was copied from.
+    pub provenance: Provenance,
+    /// The operation that made it, if it is over.
+    pub created_by: Option<Arc<Operation>>,
+    /// The last one that changed it, if it is over.
+    pub changed_by: Option<Arc<Operation>>,
 }
 
 impl MountInfo {
@@ -76,6 +83,10 @@ impl Tables {
     pub fn info(&self, mount: &Mount, from: Viewpoint) -> Option<MountInfo> {
         let path = self.path_of(mount.key, from)?;
         self.info_at(mount, &path, from)
+    }
+
+    fn operation_of(&self, id: Option<OperationId>) -> Option<Arc<Operation>> {
+        self.operation(id?).cloned()
     }
 
     /// The same for a mount whose path is known already.
@@ -104,6 +115,9 @@ impl Tables {
             fs_options: super_block.and_then(|known| known.options.clone()),
             bind: self.bind(mount),
             is_covered: top.is_none_or(|top| top.mount.key != mount.key),
+            provenance: mount.provenance,
+            created_by: self.operation_of(mount.provenance.created_by),
+            changed_by: self.operation_of(mount.provenance.changed_by),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Columns: one table gives their names, help texts, cells and JSON keys.
 
-use super::{Secrets, options};
-use crate::model::{Holder, Holders, Mount, Namespace};
+use super::{Clock, Secrets, options, rfc3339};
+use crate::model::{Holder, Holders, Mount, Namespace, Operation, OperationId};
 use crate::query::{Bind, Listed, Viewpoint};
 use crate::state::Tables;
 use crate::wire::mountinfo::unescape;
@@ -21,18 +21,26 @@ pub struct View<'a> {
     pub holders: Option<&'a Holders>,
     /// Sources come without the root in brackets.
     pub bare_sources: bool,
+    /// What time it is, to say when something happened.
+    pub clock: Option<Clock>,
 }
 
 impl<'a> View<'a> {
     /// Nobody's view in particular.
     pub fn new(tables: &'a Tables, from: Viewpoint, secrets: Secrets) -> Self {
-        Self { tables, from, secrets, tid: None, holders: None, bare_sources: false }
+        Self { tables, from, secrets, tid: None, holders: None, bare_sources: false, clock: None }
     }
 
     /// The view of this task.
     #[must_use]
     pub fn with_tid(self, tid: u32) -> Self {
         Self { tid: Some(tid), ..self }
+    }
+
+    /// With the time.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock: Some(clock), ..self }
     }
 
     /// With what is known of holders.
@@ -136,10 +144,37 @@ columns! {
     "PROPAGATE-FROM" Right "nearest peer group above a slave that is visible from here" |view, listed| number(view.tables.propagate_from(&listed.mount, view.from).map(|group| group.0.into()));
     "COVERED" Left "whether another mount hides it" covered;
     "BIND" Left "why it is a bind mount: object, part or again; nothing for a real one" |view, listed| text(view.tables.bind(&listed.mount).map(Bind::word));
+    "CREATED-BY" Left "the call that made it; nothing: before mountwatch" |view, listed| operation(view, created(listed), |of| text(Some(of.call.name())));
+    "CREATED-AT" Left "when that was" |view, listed| operation(view, created(listed), |of| time(view, of));
+    "CREATED-PID" Right "the process that made it" |view, listed| operation(view, created(listed), |of| number(Some(of.task.pid.into())));
+    "CREATED-COMM" Left "that process's command" |view, listed| operation(view, created(listed), |of| Cell::Text(of.task.comm.to_vec()));
+    "CREATED-CONTAINER" Left "that process's container, from its cgroup" |view, listed| operation(view, created(listed), |of| text(of.surroundings.container.as_ref().map(|container| &*container.id)));
+    "CHANGED-BY" Left "the call that changed it last, after it was made" |view, listed| operation(view, changed(listed), |of| text(Some(of.call.name())));
+    "CHANGED-AT" Left "when that was" |view, listed| operation(view, changed(listed), |of| time(view, of));
+    "CHANGED-PID" Right "the process that changed it" |view, listed| operation(view, changed(listed), |of| number(Some(of.task.pid.into())));
+    "CHANGED-COMM" Left "that process's command" |view, listed| operation(view, changed(listed), |of| Cell::Text(of.task.comm.to_vec()));
+    "FROM" Right "unique ID of the mount that it was copied from, mount ID before kernel 6.8" |_, listed| number(listed.mount.provenance.copied_from().map(|id| id.0).or(listed.mount.provenance.copied_from_id().map(|id| id.0.into())));
     "TID" Right "the task whose view is shown" |view, _| number(view.tid.map(u64::from));
     "CONTAINER" Left "container of the namespace's lowest process, from its cgroup" |view, listed| holder(view, listed).and_then(|known| known.container.as_deref()).map_or(Cell::None, |id| text(Some(id)));
     "PID" Right "the lowest process in the mount namespace" |view, listed| number(holder(view, listed).and_then(|known| known.pid).map(u64::from));
     "COMM" Left "that process's command" |view, listed| holder(view, listed).map_or(Cell::None, |known| Cell::Text(known.comm.to_vec()));
+}
+
+fn created(listed: &Listed) -> Option<OperationId> {
+    listed.mount.provenance.created_by
+}
+
+fn changed(listed: &Listed) -> Option<OperationId> {
+    listed.mount.provenance.changed_by
+}
+
+fn operation(view: View<'_>, id: Option<OperationId>, cell: impl Fn(&Operation) -> Cell) -> Cell {
+    id.and_then(|id| view.tables.operation(id)).map_or(Cell::None, |operation| cell(operation))
+}
+
+fn time(view: View<'_>, operation: &Operation) -> Cell {
+    let wall = view.clock.map(|clock| rfc3339(clock.wall_ns(operation.begin_ktime_ns)));
+    text(wall.as_deref())
 }
 
 fn number(value: Option<u64>) -> Cell {

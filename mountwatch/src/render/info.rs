@@ -1,12 +1,13 @@
 //! Everything about one mount.
 
 use super::json::{Json, Object};
-use super::{Secrets, options, text};
-use crate::model::{Coverage, Revision};
+use super::{Clock, Secrets, operation, options, rfc3339, text};
+use crate::model::{Coverage, Operation, OperationId, Revision};
 use crate::query::{Bind, MountInfo, Neighbour, Portrait};
 use crate::wire::mountinfo::unescape;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Neighbours that are named in a sentence; the others are counted.
 const NAMED_MAX: usize = 4;
@@ -20,6 +21,8 @@ pub struct Source<'a> {
     pub revision: Option<Revision>,
     /// How far it can be trusted.
     pub coverage: &'a Coverage,
+    /// What time it is, to say when something happened.
+    pub clock: Option<Clock>,
 }
 
 impl Source<'_> {
@@ -50,6 +53,7 @@ pub fn info_text(portrait: &Portrait, source: Source<'_>, secrets: Secrets) -> S
         lines.push(format!("It is hidden: its path leads to mount {}.", named(top, info)));
     }
     lines.push(propagation(portrait));
+    lines.extend(story(info, source, secrets));
     lines.extend(list("Its peer group gives to", &portrait.slaves, info));
     lines.extend(list("The same directory is shown by", &portrait.same_root, info));
     if let Some(host) = &portrait.host_path
@@ -94,6 +98,58 @@ fn what(info: &MountInfo, secrets: Secrets) -> String {
         Some(Bind::Again) => ": a bind mount, of what an older mount of this namespace shows",
     };
     format!("It shows {shown} of {fs_type} {source}, device {}{bind}.", info.device)
+}
+
+/// How it came to be as it is; nothing where there is no index that could know.
+fn story(info: &MountInfo, source: Source<'_>, secrets: Secrets) -> Vec<String> {
+    if source.revision.is_none() {
+        return Vec::new();
+    }
+    let by = |id: OperationId, operation: Option<&Arc<Operation>>| match operation {
+        Some(operation) => deed(operation, source.clock, secrets),
+        None => format!("by operation {id}, which is not over or was not seen whole"),
+    };
+    let provenance = info.provenance;
+    let mut lines = vec![match provenance.created_by {
+        Some(id) => format!("It was made {}.", by(id, info.created_by.as_ref())),
+        None => String::from("It was there before mountwatch, or was found by a scan."),
+    }];
+    if let Some(id) = provenance.copied_from() {
+        lines.push(format!("It is a copy of the mount with unique ID {id}."));
+    } else if let Some(id) = provenance.copied_from_id() {
+        lines.push(format!("It is a copy of mount {id}."));
+    }
+    if let Some(id) = provenance.changed_by {
+        lines.push(format!("It was changed last {}.", by(id, info.changed_by.as_ref())));
+    }
+    lines
+}
+
+/// When, by which call and by whom.
+fn deed(operation: &Operation, clock: Option<Clock>, secrets: Secrets) -> String {
+    let (task, around) = (&operation.task, &operation.surroundings);
+    let at = clock.map(|clock| format!("at {} ", rfc3339(clock.wall_ns(operation.begin_ktime_ns))));
+    let mut more = Vec::new();
+    more.extend(around.executable.as_ref().map(|path| text::visible(path)));
+    more.push(format!("user {}", task.uid));
+    if let (Some(comm), Some(pid)) = (&around.parent_comm, around.parent_pid) {
+        more.push(format!("child of {}[{pid}]", text::visible(comm)));
+    }
+    more.extend(
+        around
+            .container
+            .as_ref()
+            .map(|container| format!("container {} of {}", container.id, container.runtime.word())),
+    );
+    format!(
+        "{}by {} of {}[{}] ({}), operation {}",
+        at.unwrap_or_default(),
+        operation::call_text(operation, secrets),
+        text::visible(&task.comm),
+        task.pid,
+        more.join(", "),
+        operation.id
+    )
 }
 
 fn propagation(portrait: &Portrait) -> String {
@@ -192,6 +248,20 @@ pub fn info_json(portrait: &Portrait, source: Source<'_>, secrets: Secrets) -> S
     ] {
         object.put(key, Json::List(mounts.iter().map(|one| neighbour(one).into()).collect()));
     }
+    let provenance = info.provenance;
+    let story = |operation: Option<&Arc<Operation>>| {
+        operation.map(|operation| {
+            let mut object = Object::default();
+            operation::put(&mut object, operation, secrets);
+            object
+        })
+    };
+    object.put("created-operation", provenance.created_by.map(OperationId::get));
+    object.put("created_by", story(info.created_by.as_ref()));
+    object.put("changed-operation", provenance.changed_by.map(OperationId::get));
+    object.put("changed_by", story(info.changed_by.as_ref()));
+    object.put("from", provenance.copied_from().map(|id| id.0));
+    object.put("from-id", provenance.copied_from_id().map(|id| id.0));
     let host = portrait.host_path.as_ref();
     object.put_bytes("host_path", host.map(|host| host.path.as_os_str().as_bytes()));
     object.put("host_way", host.map(|host| host.way.word()));
@@ -251,7 +321,12 @@ mod tests {
     }
 
     fn source() -> Source<'static> {
-        Source { answered_by: "hooks", revision: Some(Revision(7)), coverage: &Coverage::Complete }
+        Source {
+            answered_by: "hooks",
+            revision: Some(Revision(7)),
+            coverage: &Coverage::Complete,
+            clock: None,
+        }
     }
 
     fn check(inode: u32, id: u32) -> String {

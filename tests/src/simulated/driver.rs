@@ -222,7 +222,12 @@ impl Driver {
             let Some(bytes) = kernel.hooks.ring.pop() else { break };
             match record::decode(&bytes) {
                 Ok(Record::Event(event)) => events.push((before, event)),
-                Ok(Record::Call(_) | Record::Argument(..) | Record::Glance(_)) => {}
+                Ok(
+                    Record::Call(_)
+                    | Record::Argument(..)
+                    | Record::Component(_)
+                    | Record::Glance(_),
+                ) => {}
                 Err(_) => self.undecoded += 1,
             }
         }

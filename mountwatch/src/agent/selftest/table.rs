@@ -129,6 +129,7 @@ pub(super) const OTHERWISE: &[(Hook, &str)] = &[
         hook::CALL,
         "each act must be told as the call that it is; a silent one leaves the index right",
     ),
+    (hook::CLONE_MNT, "it says whose copy a mount is, which changes no index"),
     (hook::NOTIFY, "of the back end notify"),
 ];
 

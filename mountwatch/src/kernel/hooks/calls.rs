@@ -1,4 +1,5 @@
-//! The rows of the system calls of the mount family: who made a change, and with which result.
+//! The rows of who and whence: the system calls of the mount family, and copies of mounts. The index does
+//! not rest on them.
 //!
 //! They are attached before all others. So the end of a call is told after what other programs do at
 //! the same return, and a change finds the call that it is part of.
@@ -26,10 +27,21 @@ const fn row(candidates: &'static [Candidate], reason: &'static str) -> Row {
     Row { hook: hook::CALL, candidates, skipped, missing, reason }
 }
 
+const CLONE_MNT: Row = Row {
+    hook: hook::CLONE_MNT,
+    candidates: &[Candidate {
+        called: Some("clone_mnt_called"),
+        ..candidate("clone_mnt", "clone_mnt_probe", "clone_mnt", true)
+    }],
+    skipped: Skipped::Operation,
+    missing: Missing::Nothing,
+    reason: "the one function that copies a mount, and knows both",
+};
+
 macro_rules! calls {
     ($($name:literal)*) => {
         /// The end of a call before its begin: nothing is kept that is never taken.
-        pub const CALLS: &[Row] = &[$(
+        pub const CALLS: &[Row] = &[CLONE_MNT, $(
             row(
                 &[
                     candidate(concat!("call_", $name, "_end"), "call_end_probe", concat!("__x64_sys_", $name), true),

@@ -63,7 +63,7 @@ pub(super) fn attach_calls(
             Err(refusal) => {
                 let (way, error) = *refusal;
                 let (function, hint) = (way.candidate.function, hint(&error));
-                refused.push(format!("calls of {function} are not told ({hint})"));
+                refused.push(format!("{function} is not watched ({hint})"));
             }
         }
     }

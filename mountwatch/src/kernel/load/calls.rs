@@ -23,7 +23,7 @@ use crate::kernel::{
 };
 
 /// Maps of the hooks.
-pub(super) const UNUSED: &[&str] = &["TOLD", "ROOTS", "STASH", "DONE", "CALLED"];
+pub(super) const UNUSED: &[&str] = &["TOLD", "ROOTS", "STASH", "DONE", "CALLED", "COPIES"];
 
 /// The program that is for those calls alone that change attributes.
 const GLANCE: &str = "glance_exit";

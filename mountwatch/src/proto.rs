@@ -12,6 +12,7 @@ use thiserror::Error;
 
 #[expect(
     clippy::pedantic,
+    clippy::large_enum_variant,
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
     unreachable_pub,

@@ -190,7 +190,7 @@ pub fn serve(config: &ServeConfig) -> Result<(), ServeError> {
 impl Agent {
     fn start(tracker: Arc<Tracker>, secrets: Secrets) -> Result<Self, ServeError> {
         let counters = Arc::new(Counters::default());
-        let backend = tracker.status()?.backend.into_owned();
+        let backend = tracker.status()?.backend.to_owned();
         let barrier = Barrier::start(Arc::clone(&tracker)).map_err(cannot("start a thread"))?;
         let journal =
             Journal::start(&tracker, &counters, secrets).map_err(cannot("start a thread"))?;
@@ -233,8 +233,8 @@ impl Agent {
             .http2_keepalive_interval(Some(limits::KEEPALIVE_EVERY))
             .http2_keepalive_timeout(Some(limits::KEEPALIVE_MAX))
             .add_service(health_service)
-            .add_service(reflection()?.build_v1()?)
-            .add_service(reflection()?.build_v1alpha()?)
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?)
             .add_service(mountwatch)
             .add_service(index)
             .serve_with_incoming_shutdown(
@@ -302,10 +302,10 @@ impl Agent {
     }
 }
 
-fn reflection() -> Result<tonic_reflection::server::Builder<'static>, ServeError> {
-    Ok(tonic_reflection::server::Builder::configure()
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET))
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
 /// A number that no other run has: the time of the start, and who it is.

@@ -1,5 +1,7 @@
 //! The command `mountwatch`, run as a user runs it: output, exit status, nothing left behind.
 
+use crate::agent_checks;
+use crate::agent_load_checks;
 use crate::command::Unshare;
 use crate::doctor_checks;
 use crate::findmnt_checks;
@@ -22,10 +24,10 @@ use std::time::{Duration, Instant};
 
 /// A start of the command under emulation takes some seconds.
 const COMMAND_LIMIT: Duration = Duration::from_mins(1);
-/// All of one check.
+/// All of one check, besides what it is told to do.
 const CHECK_LIMIT: Duration = Duration::from_mins(4);
 /// User and group that own nothing.
-const NOBODY: u32 = 65534;
+pub(crate) const NOBODY: u32 = 65534;
 
 /// What a check works with.
 #[derive(Clone, Debug)]
@@ -36,6 +38,19 @@ pub(crate) struct Setting {
     pub(crate) backend: Option<&'static str>,
     /// A directory to mount on.
     pub(crate) base: PathBuf,
+    /// How much is done in the checks of the agent that do something again and again.
+    pub(crate) agent: Lengths,
+}
+
+/// How long some checks of the agent are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lengths {
+    /// Mounts and unmounts, each with a question after it.
+    pub(crate) writes: u32,
+    /// Seconds of questions by many at once.
+    pub(crate) seconds: u64,
+    /// Connections that only are there.
+    pub(crate) connections: usize,
 }
 
 impl Setting {
@@ -148,6 +163,16 @@ const CHECKS: &[(&str, Check)] = &[
     ("cli_watch_timeout", watch_checks::timeout),
     ("cli_operations", operation_checks::told),
     ("cli_operations_remembered", operation_checks::remembered),
+    ("cli_agent_commands", agent_checks::commands),
+    ("cli_agent_watch", agent_checks::watch),
+    ("cli_agent_socket", agent_checks::socket),
+    ("cli_agent_others", agent_checks::others),
+    ("cli_agent_systemd", agent_checks::systemd),
+    ("cli_agent_writes", agent_load_checks::writes),
+    ("cli_agent_clients", agent_load_checks::clients),
+    ("cli_agent_resume", agent_load_checks::resume),
+    ("cli_agent_bad_input", agent_load_checks::bad_input),
+    ("cli_agent_limits", agent_load_checks::limits),
 ];
 
 /// The names of all checks.
@@ -174,8 +199,11 @@ pub(crate) fn run(report: &mut Report, setting: &Setting, is_wanted: &dyn Fn(&st
             report.add(name, Verdict::Skipped(why));
             continue;
         }
+        // Under emulation each of these takes some milliseconds.
+        let told = u64::from(setting.agent.writes) / 20 + setting.agent.seconds;
+        let limit = CHECK_LIMIT + Duration::from_secs(told);
         let (setting, check) = (setting.clone(), *check);
-        let result = report::with_limit(CHECK_LIMIT, move |_| check(&setting));
+        let result = report::with_limit(limit, move |_| check(&setting));
         report.add(
             name,
             match result {

@@ -15,8 +15,12 @@
 //! | `cycles` | a thousand short-lived mounts in a second |
 //! | `simulated` | the same on a simulated kernel, without root |
 //! | `cli_checks`, `watch_checks`, `doctor_checks`, `findmnt_checks`, `operation_checks` | the command `mountwatch` |
+//! | `agent`, `agent_checks`, `agent_load_checks` | `mountwatch agent` |
 //! | `report`, `kernel` | results, and what may be skipped |
 
+mod agent;
+mod agent_checks;
+mod agent_load_checks;
 mod autofs;
 mod cli_checks;
 mod command;
@@ -48,7 +52,7 @@ mod world;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
-use cli_checks::Setting;
+use cli_checks::{Lengths, Setting};
 use kernel::Kernel;
 use mountwatch::agent::{BackendChoice, Config, Tracker};
 use oracle::{Oracle, SharedOracle};
@@ -88,6 +92,15 @@ struct Arguments {
     /// How long each of the tests of short-lived mounts runs.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     cycle_seconds: u64,
+    /// How often something is mounted, or unmounted, and at once asked for.
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    agent_writes: u32,
+    /// How long many clients ask at once.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    agent_seconds: u64,
+    /// How many connections only are there.
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    agent_connections: usize,
     /// The command to check.
     #[arg(long, value_name = "PATH", default_value = "mountwatch")]
     mountwatch: PathBuf,
@@ -282,7 +295,12 @@ fn run_tests(arguments: &Arguments, scenarios: Vec<Scenario>, base: &Path) -> Re
         lifetime::run(&mut report, arguments.backend.choice(), kernel, base, &is_wanted);
     }
     let mountwatch = arguments.mountwatch.clone();
-    let setting = Setting { mountwatch, backend, base: base.to_owned() };
+    let agent = Lengths {
+        writes: arguments.agent_writes,
+        seconds: arguments.agent_seconds,
+        connections: arguments.agent_connections,
+    };
+    let setting = Setting { mountwatch, backend, base: base.to_owned(), agent };
     if wants(Kind::Cycles) {
         let length = Duration::from_secs(arguments.cycle_seconds);
         cycles::run(&mut report, &setting, length, &is_wanted);

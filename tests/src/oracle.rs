@@ -77,7 +77,7 @@ struct Counts {
 impl From<&Status> for Counts {
     fn from(status: &Status) -> Self {
         let sum = |names: &[&str]| {
-            let counters = status.counters.iter().filter(|(name, _)| names.contains(name));
+            let counters = status.counters.iter().filter(|(name, _)| names.contains(&&**name));
             counters.map(|(_, count)| count).sum()
         };
         Self {

@@ -34,7 +34,12 @@ impl Watch {
     /// Starts it.
     pub(crate) fn start(setting: &Setting, arguments: &[&str]) -> Result<Self> {
         let arguments = [&["watch", "-J"][..], arguments].concat();
-        let mut child = setting.command(&arguments).spawn().context("cannot start mountwatch")?;
+        Self::of(&mut setting.command(&arguments))
+    }
+
+    /// Starts a command that follows changes.
+    pub(crate) fn of(command: &mut std::process::Command) -> Result<Self> {
+        let mut child = command.spawn().context("cannot start mountwatch")?;
         let stdout = child.stdout.take().context("no pipe")?;
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || {

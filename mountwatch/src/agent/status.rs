@@ -8,7 +8,7 @@ use std::borrow::Cow;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
     /// `hooks`, `notify` or `poll`.
-    pub backend: Cow<'static, str>,
+    pub backend: &'static str,
     /// The least that is known of any namespace.
     pub coverage: Coverage,
     /// Revision of the last published snapshot.

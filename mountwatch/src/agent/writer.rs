@@ -349,7 +349,7 @@ impl Writer {
         let latest = self.latest();
         let counters = self.state.counters();
         Status {
-            backend: self.source.name().into(),
+            backend: self.source.name(),
             coverage: latest.coverage().clone(),
             revision: latest.revision(),
             mounts: latest.attached_mounts() as u64,

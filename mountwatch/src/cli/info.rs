@@ -141,7 +141,7 @@ pub(super) fn run(global: &Global, args: &InfoArgs) -> anyhow::Result<ExitCode> 
     let shown = visible(args.what.as_os_str().as_bytes());
     let about = || format!("tell about {shown}");
     let asked = match source::agent(global)? {
-        Some(agent) => Asked::of(Index::Agent(agent), args.whose).with_context(about)?,
+        Some(agent) => Asked::of(Index::Agent(Box::new(agent)), args.whose).with_context(about)?,
         None if asks_kernel(global, args.whose) => Asked::kernel(args.whose).with_context(about)?,
         None => {
             Asked::index(global, args.whose).or_else(|error| Asked::instead(global, args, error))?

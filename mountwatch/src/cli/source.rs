@@ -23,14 +23,14 @@ pub(super) const AGENT: &str = "agent";
 /// Who answers.
 pub(super) enum Source {
     Tracker(Box<Tracker>),
-    Agent(blocking::Client),
+    Agent(Box<blocking::Client>),
 }
 
 impl Source {
     /// The agent, or a tracker.
     pub(super) fn open(global: &Global) -> anyhow::Result<Self> {
         if let Some(agent) = agent(global)? {
-            return Ok(Self::Agent(agent));
+            return Ok(Self::Agent(Box::new(agent)));
         }
         let tracker = start::tracker(global)?;
         log::info!("answered by a tracker of this process");
@@ -51,9 +51,10 @@ impl Source {
         is_deep: bool,
     ) -> anyhow::Result<(Arc<Snapshot>, Holders)> {
         let find = |snapshot: &Snapshot| {
-            let inodes: Vec<NamespaceInode> = match is_deep {
-                true => snapshot.namespaces().map(|known| known.inode).collect(),
-                false => Vec::new(),
+            let inodes: Vec<NamespaceInode> = if is_deep {
+                snapshot.namespaces().map(|known| known.inode).collect()
+            } else {
+                Vec::new()
             };
             holders::all(inodes).context("find out who holds the mount namespaces")
         };
@@ -140,7 +141,7 @@ impl Source {
     /// Who it is, in a word: a back end, or the agent.
     pub(super) fn answered_by(&self) -> anyhow::Result<String> {
         match self {
-            Self::Tracker(_) => Ok(self.status()?.backend.into_owned()),
+            Self::Tracker(_) => Ok(self.status()?.backend.to_owned()),
             Self::Agent(_) => Ok(AGENT.to_owned()),
         }
     }

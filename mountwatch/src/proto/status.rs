@@ -6,12 +6,15 @@ use crate::agent::{SelfTest, Status};
 use crate::model::{Holder, Revision, SyscallCost};
 use v1::get_status_response as status;
 
+/// Names of back ends.
+const BACKENDS: [&str; 3] = ["hooks", "notify", "poll"];
+
 pub(crate) fn to_status(known: Status, instance: u64) -> v1::GetStatusResponse {
     let counters = known.counters.into_iter();
     let attached = known.attached.into_iter();
     v1::GetStatusResponse {
         as_of: Some(as_of(instance, known.revision, &known.coverage)),
-        backend: known.backend.into_owned(),
+        backend: known.backend.to_owned(),
         mounts: known.mounts,
         namespaces: known.namespaces,
         records: known.records,
@@ -41,8 +44,9 @@ pub(crate) fn status_of(known: v1::GetStatusResponse) -> Result<Status, Malforme
     let as_of = known.as_of.ok_or(Malformed("as_of"))?;
     let attached = known.attached.into_iter();
     let counters = known.counters.into_iter();
+    let backend = BACKENDS.into_iter().find(|name| *name == known.backend);
     Ok(Status {
-        backend: known.backend.into(),
+        backend: backend.ok_or(Malformed("backend"))?,
         coverage: coverage_of(as_of.coverage)?,
         revision: Revision(as_of.position.ok_or(Malformed("position"))?.revision),
         mounts: known.mounts,

@@ -85,7 +85,7 @@ pub fn doctor_text(diagnosis: &Diagnosis) -> String {
 }
 
 fn push_status(out: &mut String, status: &Status) {
-    let backend = &*status.backend;
+    let backend = status.backend;
     let _ = writeln!(out, "\nThe back end {backend} is taken: {}.", promise(backend));
     for refused in &status.refused {
         let _ = writeln!(out, "  {}", sentence(refused));
@@ -147,7 +147,7 @@ pub fn doctor_json(diagnosis: &Diagnosis) -> String {
     });
     object.put("checks", Json::List(checks.collect()));
     let status = diagnosis.status.as_ref();
-    object.put("backend", status.map_or(Json::Null, |status| (&*status.backend).into()));
+    object.put("backend", status.map_or(Json::Null, |status| status.backend.into()));
     object.put("coverage", status.map_or(Json::Null, |status| status.coverage.word().into()));
     object.put("error", status.err().map_or(Json::Null, |error| error.as_str().into()));
     let list = |texts: Vec<String>| Json::from(texts);
@@ -219,7 +219,7 @@ mod tests {
         if let Ok(status) = &mut diagnosis.status {
             status.backend = "poll";
             status.coverage = Coverage::Polling(vec!["polling: of several changes".to_owned()]);
-            (status.cost, status.counters) = (None, vec![("reading_us", 450)]);
+            (status.cost, status.counters) = (None, vec![("reading_us".into(), 450)]);
         }
         let text = doctor_text(&diagnosis);
         let end = text.split_once("\n\n").map(|(_, end)| end).unwrap_or_default();

@@ -68,13 +68,16 @@ fn object(view: View<'_>, listed: &Listed, columns: &[&'static Column]) -> Objec
 mod tests {
     use super::super::{COLUMNS, Secrets, Symbols, sample};
     use super::*;
+    use crate::model::{Coverage, Revision};
 
     fn check(shape: Shape, columns: &[&'static Column]) -> String {
         let state = sample::state();
         let tables = state.tables();
         let view = View::new(tables, sample::view(tables), Secrets::Hidden);
         let parts = [(view, tables.list(view.from))];
-        let text = list_json(&parts, columns, shape, Revision(7), &Coverage::Complete);
+        let (revision, coverage) = (Some(Revision(7)), &Coverage::Complete);
+        let source = Source { answered_by: "hooks", revision, coverage };
+        let text = list_json(&parts, columns, shape, source);
         let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(parsed.get("revision").unwrap(), 7);
         text
@@ -83,7 +86,7 @@ mod tests {
     #[test]
     fn a_tree_has_findmnts_shape() {
         insta::assert_snapshot!(check(Shape::Tree(Symbols::Utf8), &["TARGET", "ID"].map(|name| Column::find(name).unwrap())), @r#"
-        {"revision":7,"coverage":"complete","filesystems":[
+        {"answered_by":"hooks","revision":7,"coverage":"complete","filesystems":[
           {"target":"/","id":21,"children":[
             {"target":"/a b\n\\","id":22},
             {"target":"/c�","target_hex":"2f63ff","id":23},

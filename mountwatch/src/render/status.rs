@@ -10,7 +10,7 @@ use std::fmt::Write;
 /// The status as JSON.
 pub fn status_json(status: &Status) -> String {
     let mut object = Object::default();
-    object.put("backend", &*status.backend);
+    object.put("backend", status.backend);
     object.put("coverage", status.coverage.word());
     object.put("blind", status.coverage.blind().to_vec());
     object.put("revision", status.revision.0);
@@ -104,7 +104,7 @@ fn push(out: &mut String, name: &str, value: &dyn std::fmt::Display) {
 #[cfg(test)]
 pub(crate) fn sample() -> Status {
     Status {
-        backend: "hooks".into(),
+        backend: "hooks",
         coverage: crate::model::Coverage::Blind(vec![String::from(
             "renames of directories are not seen",
         )]),

@@ -1,7 +1,7 @@
 //! The index as a copy, for clients that ask it by themselves.
 
 use super::limits::{self, count};
-use super::scope::peer_of;
+use super::scope::{only_in, peer_of};
 use super::{Agent, Service};
 use crate::model::Holders;
 use crate::proto::copy::{chunks, head};
@@ -24,7 +24,7 @@ impl Index for Service {
         let ended = |_| Status::unavailable("the agent ends");
         let permit = Arc::clone(&self.copies).acquire_owned().await.map_err(ended)?;
         let snapshot = self.fresh(asked.min_freshness.as_ref()).await?;
-        let only = self.only_in(&peer, &snapshot)?;
+        let only = only_in(&peer, &snapshot)?;
         let holders = if asked.holders && peer.is_privileged {
             self.holders(&snapshot).await?
         } else {

@@ -5,7 +5,7 @@
 //! it reaches has to start again.
 
 use super::limits::{self, Counters, count};
-use crate::agent::{Lagged, Subscription, Tracker};
+use crate::agent::{Subscription, Tracker};
 use crate::kernel::host;
 use crate::model::Coverage;
 use crate::proto::event::{kind_of, to_what};
@@ -274,21 +274,16 @@ fn follow(
             // Two came at the same time.
             let _ = wish.send(());
         }
-        match change {
-            Ok(published) => {
-                journal.write(&before, &published);
-                before = Arc::clone(&published.snapshot);
-            }
-            Err(Lagged) => {
-                count(&journal.counters.lost);
-                log::warn!("the journal was too slow: its watchers have to start again");
-                let Some(Ok(subscribed)) = tracker.upgrade().map(|tracker| tracker.subscribe())
-                else {
-                    return;
-                };
-                (before, changes) = subscribed;
-                journal.begin(before.revision().0, true);
-            }
+        if let Ok(published) = change {
+            journal.write(&before, &published);
+            before = Arc::clone(&published.snapshot);
+        } else {
+            count(&journal.counters.lost);
+            log::warn!("the journal was too slow: its watchers have to start again");
+            let again = tracker.upgrade().map(|tracker| tracker.subscribe());
+            let Some(Ok(subscribed)) = again else { return };
+            (before, changes) = subscribed;
+            journal.begin(before.revision().0, true);
         }
         if journal.rests() {
             return;

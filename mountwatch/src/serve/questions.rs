@@ -1,7 +1,7 @@
 //! The calls that are answered at once.
 
 use super::limits::{self, count};
-use super::scope::{of_path, of_tracker, path, peer_of};
+use super::scope::{of_path, of_tracker, only_in, path, peer_of, with_host};
 use super::watch::Watching;
 use super::{Agent, Service};
 use crate::kernel::{self, holders};
@@ -19,8 +19,8 @@ use tonic::{Request, Response, Status};
 type Answered<T> = Result<Response<T>, Status>;
 
 impl Agent {
-    fn as_of<T>(&self, answer: &Answer<T>) -> Option<v1::AsOf> {
-        Some(as_of(self.instance, answer.revision, &answer.coverage))
+    fn as_of<T>(&self, answer: &Answer<T>) -> v1::AsOf {
+        as_of(self.instance, answer.revision, &answer.coverage)
     }
 
     pub(super) fn mount(&self, snapshot: &Snapshot, info: &MountInfo) -> v1::Mount {
@@ -144,7 +144,7 @@ impl Service {
         let binds = if asked.exclude_binds { Binds::Exclude } else { Binds::Count };
         let answer = view.is_mount_point(path(&asked.path), binds).map_err(of_path)?;
         Ok(Response::new(v1::IsMountPointResponse {
-            as_of: self.as_of(&answer),
+            as_of: Some(self.as_of(&answer)),
             is_mount_point: answer.value,
         }))
     }
@@ -162,7 +162,7 @@ impl Service {
         };
         let answer = answer.map_err(of_path)?;
         Ok(Response::new(v1::GetMountResponse {
-            as_of: self.as_of(&answer),
+            as_of: Some(self.as_of(&answer)),
             mount: answer.value.as_ref().map(|info| self.mount(view.snapshot(), info)),
         }))
     }
@@ -175,7 +175,7 @@ impl Service {
         let view = self.view(&peer, asked.viewpoint.as_ref(), asked.min_freshness.as_ref()).await?;
         let answer = view.covering(path(&asked.path)).map_err(of_path)?;
         Ok(Response::new(v1::CoveringMountResponse {
-            as_of: self.as_of(&answer),
+            as_of: Some(self.as_of(&answer)),
             mount: answer.value.as_ref().map(|info| self.mount(view.snapshot(), info)),
         }))
     }
@@ -200,7 +200,7 @@ impl Service {
                 Ok(answer) => answer,
                 Err(status) => return drop(sender.blocking_send(Err(status))),
             };
-            let as_of = agent.as_of(&answer);
+            let as_of = Some(agent.as_of(&answer));
             // An empty list has a message too.
             let mut chunks: Vec<_> = answer.value.chunks(limits::LIST_MOUNTS).collect();
             if chunks.is_empty() {
@@ -224,10 +224,10 @@ impl Service {
         let (peer, asked) = (peer_of(&request)?, request.into_inner());
         let view = self.view(&peer, asked.viewpoint.as_ref(), asked.min_freshness.as_ref()).await?;
         // The host's paths are shown to those who may see the host.
-        let view = if peer.is_privileged { self.with_host(view) } else { view };
+        let view = if peer.is_privileged { with_host(view) } else { view };
         let answer = view.host_path(path(&asked.path)).map_err(of_path)?;
         Ok(Response::new(v1::GetHostPathResponse {
-            as_of: self.as_of(&answer),
+            as_of: Some(self.as_of(&answer)),
             host_path: answer.value.as_ref().map(to_host_path),
         }))
     }
@@ -238,7 +238,7 @@ impl Service {
     ) -> Answered<v1::ListNamespacesResponse> {
         let (peer, asked) = (peer_of(&request)?, request.into_inner());
         let snapshot = self.fresh(asked.min_freshness.as_ref()).await?;
-        let only = self.only_in(&peer, &snapshot)?;
+        let only = only_in(&peer, &snapshot)?;
         let holders =
             if peer.is_privileged { self.holders(&snapshot).await? } else { Holders::new() };
         let mut known: Vec<_> = snapshot

@@ -150,27 +150,8 @@ impl Agent {
         )))
     }
 
-    /// The namespace that is all that a caller may see; `None`: every one.
-    pub(super) fn only(&self, peer: &Peer) -> Result<Option<NamespaceInode>, Status> {
-        if peer.is_privileged {
-            return Ok(None);
-        }
-        Ok(Some(root_of_peer(peer)?.namespace))
-    }
-
-    /// The same as a key of a snapshot; one that it does not have shows nothing.
-    pub(super) fn only_in(
-        &self,
-        peer: &Peer,
-        snapshot: &Snapshot,
-    ) -> Result<Option<NamespaceKey>, Status> {
-        let only = self.only(peer)?;
-        let key = |inode| snapshot.namespace_by_inode(inode).map(|known| known.key);
-        Ok(only.map(|inode| key(inode).unwrap_or(NamespaceKey(u64::MAX))))
-    }
-
     fn permit(&self, peer: &Peer, view: &SnapshotView) -> Result<(), Status> {
-        let Some(only) = self.only(peer)? else { return Ok(()) };
+        let Some(only) = only(peer)? else { return Ok(()) };
         let seen = view.snapshot().namespace(view.viewpoint().namespace).map(|known| known.inode);
         if seen == Some(only) {
             return Ok(());
@@ -181,14 +162,29 @@ impl Agent {
              socket's group alone",
         ))
     }
+}
 
-    /// The view with the way to the host.
-    pub(super) fn with_host(&self, view: SnapshotView) -> SnapshotView {
-        let host = task::root_of(host_task()).ok();
-        match host.and_then(|root| viewpoint_of_root(view.snapshot(), &root)) {
-            Some(host) => view.with_host(host),
-            None => view,
-        }
+/// The namespace that is all that a caller may see; `None`: every one.
+pub(super) fn only(peer: &Peer) -> Result<Option<NamespaceInode>, Status> {
+    if peer.is_privileged {
+        return Ok(None);
+    }
+    Ok(Some(root_of_peer(peer)?.namespace))
+}
+
+/// The same as a key of a snapshot; one that it does not have shows nothing.
+pub(super) fn only_in(peer: &Peer, snapshot: &Snapshot) -> Result<Option<NamespaceKey>, Status> {
+    let only = only(peer)?;
+    let key = |inode| snapshot.namespace_by_inode(inode).map(|known| known.key);
+    Ok(only.map(|inode| key(inode).unwrap_or(NamespaceKey(u64::MAX))))
+}
+
+/// The view with the way to the host.
+pub(super) fn with_host(view: SnapshotView) -> SnapshotView {
+    let host = task::root_of(host_task()).ok();
+    match host.and_then(|root| viewpoint_of_root(view.snapshot(), &root)) {
+        Some(host) => view.with_host(host),
+        None => view,
     }
 }
 

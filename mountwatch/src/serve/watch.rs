@@ -2,7 +2,7 @@
 
 use super::journal::{Entry, Gap, Place, Reader, Step};
 use super::limits::{self, Counters, Held, count};
-use super::scope::{of_path, path, peer_of};
+use super::scope::{of_path, only, path, peer_of};
 use super::{Agent, Service};
 use crate::model::{Coverage, Namespace, NamespaceInode};
 use crate::proto::event::to_what;
@@ -76,7 +76,7 @@ impl Service {
         let admission = self.admit(&peer).await?;
         // After the journal has begun: whatever follows this state is in it.
         let now = self.fresh(None).await?;
-        let only = self.only(&peer)?;
+        let only = only(&peer)?;
         let (namespace, path) = if filter.namespace_only || !filter.path.is_empty() {
             let view = self.view(&peer, asked.viewpoint.as_ref(), None).await?;
             let known = view.snapshot().namespace(view.viewpoint().namespace);

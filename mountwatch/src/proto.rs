@@ -4,6 +4,7 @@
 pub(crate) mod copy;
 pub(crate) mod event;
 pub(crate) mod mount;
+pub(crate) mod operation;
 pub(crate) mod status;
 #[cfg(test)]
 mod tests;

@@ -48,6 +48,7 @@ pub use info::{Source, info_json, info_text, is_mountpoint_json};
 pub use list_json::list_json;
 pub use mountinfo::{mountinfo, mountinfo_of};
 pub use namespaces::{NAMESPACE_COLUMNS, NamespaceColumn, namespaces_json, namespaces_table};
+pub(crate) use operation::redacted;
 pub use operation::{operation_json, operation_text};
 pub use redact::Secrets;
 pub use said::{Said, SaidChange, SaidKind, SaidNamespace, SaidRename, Saying};

@@ -191,7 +191,7 @@ pub mod get_mount_request {
         Path(::prost::alloc::vec::Vec<u8>),
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetMountResponse {
     #[prost(message, optional, tag = "1")]
     pub as_of: ::core::option::Option<AsOf>,
@@ -208,7 +208,7 @@ pub struct CoveringMountRequest {
     #[prost(message, optional, tag = "3")]
     pub min_freshness: ::core::option::Option<Freshness>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CoveringMountResponse {
     #[prost(message, optional, tag = "1")]
     pub as_of: ::core::option::Option<AsOf>,
@@ -327,7 +327,7 @@ pub mod host_path {
     }
 }
 /// One mount.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Mount {
     /// Mount ID, reused by the kernel. mountinfo(5) field 1.
     #[prost(uint32, tag = "1")]
@@ -411,6 +411,20 @@ pub struct Mount {
     /// Another mount hides it; in answers alone.
     #[prost(bool, tag = "29")]
     pub is_covered: bool,
+    /// Operation.id of what made it, and of what changed it last, in answers alone; 0: it was there before
+    /// the agent, or nobody knows.
+    #[prost(uint64, tag = "30")]
+    pub created_by_id: u64,
+    #[prost(uint64, tag = "31")]
+    pub changed_by_id: u64,
+    /// The mount that it is a copy of: its unique ID, or mount ID before 6.8; 0 for none.
+    #[prost(uint64, tag = "32")]
+    pub copied_from: u64,
+    /// The operations, if they are over.
+    #[prost(message, optional, tag = "33")]
+    pub created_by: ::core::option::Option<Operation>,
+    #[prost(message, optional, tag = "34")]
+    pub changed_by: ::core::option::Option<Operation>,
 }
 /// Nested message and enum types in `Mount`.
 pub mod mount {
@@ -568,6 +582,15 @@ pub struct GetStatusResponse {
     /// Release of the running kernel.
     #[prost(string, tag = "18")]
     pub kernel: ::prost::alloc::string::String,
+    /// Most bytes that were in the ring buffer when it was emptied.
+    #[prost(uint64, tag = "19")]
+    pub ring_used_bytes_max: u64,
+    /// Names that the index holds.
+    #[prost(uint64, tag = "20")]
+    pub names: u64,
+    /// What is not known of operations, in sentences.
+    #[prost(string, repeated, tag = "21")]
+    pub unattributed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Nested message and enum types in `GetStatusResponse`.
 pub mod get_status_response {
@@ -616,6 +639,9 @@ pub mod get_status_response {
         /// What the index is blind to.
         #[prost(string, repeated, tag = "6")]
         pub blind: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+        /// What is not known of operations.
+        #[prost(string, repeated, tag = "7")]
+        pub unattributed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct Finding {
@@ -677,8 +703,11 @@ pub struct WatchFilter {
     /// Only what is in the namespace of the viewpoint.
     #[prost(bool, tag = "3")]
     pub namespace_only: bool,
+    /// Operations too.
+    #[prost(bool, tag = "4")]
+    pub operations: bool,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchResponse {
     /// Where this message stands: give it as `after` to go on behind it.
     #[prost(message, optional, tag = "1")]
@@ -686,7 +715,7 @@ pub struct WatchResponse {
     /// What the revision is worth.
     #[prost(message, optional, tag = "2")]
     pub coverage: ::core::option::Option<Coverage>,
-    #[prost(oneof = "watch_response::What", tags = "3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "watch_response::What", tags = "3, 4, 5, 6, 7, 8, 9, 10, 20")]
     pub what: ::core::option::Option<watch_response::What>,
 }
 /// Nested message and enum types in `WatchResponse`.
@@ -714,7 +743,7 @@ pub mod watch_response {
         #[prost(string, tag = "1")]
         pub why: ::prost::alloc::string::String,
     }
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum What {
         #[prost(message, tag = "3")]
         Started(Started),
@@ -731,13 +760,15 @@ pub mod watch_response {
         Bookmark(Bookmark),
         #[prost(message, tag = "9")]
         Lost(Lost),
-        /// 20: a system call about mounts, with its result.
         #[prost(message, tag = "10")]
         Compacted(Compacted),
+        /// Something that was done to mounts is over, or failed; after its events.
+        #[prost(message, tag = "20")]
+        Operation(super::Operation),
     }
 }
 /// One change.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Event {
     #[prost(enumeration = "event::Kind", tag = "1")]
     pub kind: i32,
@@ -770,6 +801,9 @@ pub struct Event {
     /// The same by the wall clock, nanoseconds since 1970.
     #[prost(uint64, tag = "11")]
     pub wall_ns: u64,
+    /// Operation.id of what it is a part of; 0: not known.
+    #[prost(uint64, tag = "12")]
+    pub operation: u64,
 }
 /// Nested message and enum types in `Event`.
 pub mod event {
@@ -835,6 +869,105 @@ pub mod event {
         }
     }
 }
+/// What was done to mounts: a system call that returned, or something that the kernel did by itself.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Operation {
+    /// Never given twice by one agent.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// The kernel's name: mount, umount2, move_mount, …; namespace_death, expiry, automount.
+    #[prost(string, tag = "2")]
+    pub call: ::prost::alloc::string::String,
+    /// The kernel did it by itself.
+    #[prost(bool, tag = "3")]
+    pub is_kernel_made: bool,
+    /// What the system call was given, as numbers; those that it does not have are 0.
+    #[prost(uint64, repeated, tag = "4")]
+    pub arguments: ::prost::alloc::vec::Vec<u64>,
+    /// Those that are texts. Secrets are hidden unless the agent was started to show them.
+    #[prost(message, repeated, tag = "5")]
+    pub texts: ::prost::alloc::vec::Vec<GivenText>,
+    /// Negative: the number of an error. Not set where nothing is returned.
+    #[prost(int64, optional, tag = "6")]
+    pub result: ::core::option::Option<i64>,
+    /// The error's name, EBUSY; empty if there is none.
+    #[prost(string, tag = "7")]
+    pub errno: ::prost::alloc::string::String,
+    /// When it began: CLOCK_MONOTONIC, and by the wall clock (0: not known), in nanoseconds.
+    #[prost(uint64, tag = "8")]
+    pub begin_ktime_ns: u64,
+    #[prost(uint64, tag = "9")]
+    pub wall_ns: u64,
+    #[prost(uint64, optional, tag = "10")]
+    pub duration_ns: ::core::option::Option<u64>,
+    #[prost(message, optional, tag = "11")]
+    pub task: ::core::option::Option<Task>,
+    /// The file that the task executes.
+    #[prost(bytes = "vec", optional, tag = "12")]
+    pub executable: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    #[prost(uint32, optional, tag = "13")]
+    pub parent_pid: ::core::option::Option<u32>,
+    #[prost(bytes = "vec", optional, tag = "14")]
+    pub parent_comm: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    /// Inode and ID of the task's mount namespace.
+    #[prost(uint32, optional, tag = "15")]
+    pub namespace: ::core::option::Option<u32>,
+    #[prost(uint64, optional, tag = "16")]
+    pub namespace_id: ::core::option::Option<u64>,
+    /// Inode of its PID namespace.
+    #[prost(uint32, optional, tag = "17")]
+    pub pid_namespace: ::core::option::Option<u32>,
+    #[prost(bytes = "vec", optional, tag = "18")]
+    pub cgroup_path: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    /// ID of the container that it runs in, and what runs that; empty if there is none.
+    #[prost(string, tag = "19")]
+    pub container: ::prost::alloc::string::String,
+    #[prost(string, tag = "20")]
+    pub runtime: ::prost::alloc::string::String,
+    /// What it did to the index.
+    #[prost(message, optional, tag = "21")]
+    pub effects: ::core::option::Option<Effects>,
+}
+/// A text argument of a system call.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GivenText {
+    /// Which argument, from 0.
+    #[prost(uint32, tag = "1")]
+    pub index: u32,
+    /// Not set: the memory could not be read.
+    #[prost(bytes = "vec", optional, tag = "2")]
+    pub text: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    /// The same with U+FFFD for what is not UTF-8.
+    #[prost(string, tag = "3")]
+    pub text_text: ::prost::alloc::string::String,
+    /// There was more of it.
+    #[prost(bool, tag = "4")]
+    pub is_truncated: bool,
+}
+/// Mounts are counted, and the first of each kind are named by their unique IDs.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Effects {
+    #[prost(uint64, tag = "1")]
+    pub created: u64,
+    #[prost(uint64, tag = "2")]
+    pub changed: u64,
+    #[prost(uint64, tag = "3")]
+    pub removed: u64,
+    /// Super blocks and mount namespaces.
+    #[prost(uint64, tag = "4")]
+    pub others: u64,
+    #[prost(uint64, repeated, tag = "5")]
+    pub created_ids: ::prost::alloc::vec::Vec<u64>,
+    #[prost(uint64, repeated, tag = "6")]
+    pub changed_ids: ::prost::alloc::vec::Vec<u64>,
+    #[prost(uint64, repeated, tag = "7")]
+    pub removed_ids: ::prost::alloc::vec::Vec<u64>,
+    /// Revisions that show its changes.
+    #[prost(uint64, optional, tag = "8")]
+    pub first_revision: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "9")]
+    pub last_revision: ::core::option::Option<u64>,
+}
 /// A mount that left before it could be looked at, as it was given to the system call.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Glimpsed {
@@ -897,7 +1030,7 @@ pub struct WaitForMountRequest {
     #[prost(uint64, tag = "4")]
     pub timeout_ms: u64,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WaitForMountResponse {
     #[prost(message, optional, tag = "1")]
     pub as_of: ::core::option::Option<AsOf>,
@@ -937,6 +1070,9 @@ pub struct CopyResponse {
     pub mounts: ::prost::alloc::vec::Vec<CopiedMount>,
     #[prost(message, repeated, tag = "9")]
     pub holders: ::prost::alloc::vec::Vec<CopiedHolder>,
+    /// Those that made or changed mounts of the copy.
+    #[prost(message, repeated, tag = "10")]
+    pub operations: ::prost::alloc::vec::Vec<Operation>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CopiedNamespace {
@@ -1018,6 +1154,14 @@ pub struct CopiedMount {
     pub source: ::prost::alloc::vec::Vec<u8>,
     #[prost(bool, tag = "17")]
     pub is_namespace_root: bool,
+    /// Operation.id; 0: it was there before the agent, or nobody knows.
+    #[prost(uint64, tag = "18")]
+    pub created_by: u64,
+    #[prost(uint64, tag = "19")]
+    pub changed_by: u64,
+    /// The mount that it is a copy of: its unique ID, or mount ID before 6.8; 0 for none.
+    #[prost(uint64, tag = "20")]
+    pub copied_from: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CopiedHolder {

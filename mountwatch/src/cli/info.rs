@@ -248,7 +248,11 @@ pub(super) fn run_is_mountpoint(
     if let Some(agent) = source::agent(global)? {
         let answer = by_agent(&agent, args, binds).with_context(about)?;
         let (revision, coverage) = (Some(answer.revision), &answer.coverage);
-        return tell(args, answer.value, Source { answered_by: AGENT, revision, coverage });
+        return tell(
+            args,
+            answer.value,
+            Source { answered_by: AGENT, revision, coverage, clock: None },
+        );
     }
     // One question is not worth a back end: the kernel answers it as exactly, for this moment.
     let is_kernel = global.backend == Backend::Auto && args.whose.ns.is_none();

@@ -7,6 +7,7 @@ pub use args::ListArgs;
 
 use super::source::Source;
 use super::{Global, output, path, start};
+use crate::kernel::host::clock;
 use crate::model::{Coverage, Holders};
 use crate::query::{Listed, Viewpoint};
 use crate::render::{
@@ -38,7 +39,7 @@ pub(super) fn run(global: &Global, args: &ListArgs) -> anyhow::Result<ExitCode> 
                 bare_sources: args.nofsroot,
                 ..View::new(&snapshot, from, global.secrets())
                     .with_holders(&holders)
-                    .with_clock(start::clock())
+                    .with_clock(clock())
             };
             (view, select(&snapshot, view, args))
         })
@@ -58,7 +59,7 @@ pub(super) fn run(global: &Global, args: &ListArgs) -> anyhow::Result<ExitCode> 
     } else if args.json {
         let answered_by = source.answered_by()?;
         let revision = Some(snapshot.revision());
-        let from = From { answered_by: &answered_by, revision, coverage: &coverage };
+        let from = From { answered_by: &answered_by, revision, coverage: &coverage, clock: None };
         list_json(&parts, &columns, args.shape(), from).into_bytes()
     } else {
         table(&parts, &columns, args.shape(), args.layout()).into_bytes()

@@ -311,6 +311,7 @@ fn follow_agent(
     let options = WatchOptions {
         path: path.map(|path| OsString::from_vec(path).into()),
         initial: args.initial,
+        operations: args.operations,
         ..WatchOptions::default()
     };
     let follow = Follow { client, options, args, secrets, lines };

@@ -28,6 +28,8 @@ pub struct WatchOptions {
     pub path: Option<PathBuf>,
     /// Whose path that is.
     pub whose: Whose,
+    /// Operations too.
+    pub operations: bool,
     /// First what is there.
     pub initial: bool,
     /// Go on after this place; `None`: from now on.
@@ -44,10 +46,11 @@ impl WatchOptions {
                 events: after.events,
             }),
             initial: self.initial,
-            filter: self
-                .path
-                .as_deref()
-                .map(|path| v1::WatchFilter { path: bytes(path), ..v1::WatchFilter::default() }),
+            filter: Some(v1::WatchFilter {
+                path: self.path.as_deref().map(bytes).unwrap_or_default(),
+                operations: self.operations,
+                ..v1::WatchFilter::default()
+            }),
         }
     }
 }

@@ -101,7 +101,7 @@ pub(super) fn registry(status: &Status, now: &Gauges) -> Registry {
 fn own(registry: &mut Registry, status: &Status, now: &Gauges) {
     let build = Info::new([
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("backend", status.backend.to_owned()),
+        ("backend", status.backend.to_string()),
         ("kernel", status.kernel.clone()),
     ]);
     registry.register("build", "What runs here", build);
@@ -120,9 +120,9 @@ fn own(registry: &mut Registry, status: &Status, now: &Gauges) {
         coverage.get_or_create(&[("coverage", word)]).set(i64::from(is_it));
     }
     registry.register("coverage", "1 for how much of the truth the index rests on", coverage);
-    let kernel: Family<Label, Counter> = Family::default();
+    let kernel: Family<[(&'static str, String); 1], Counter> = Family::default();
     for (name, value) in &status.counters {
-        kernel.get_or_create(&[("counter", name)]).inc_by(*value);
+        kernel.get_or_create(&[("counter", name.to_string())]).inc_by(*value);
     }
     registry.register("kernel_side", "Counters of the kernel side and of the back end", kernel);
 }

@@ -149,6 +149,20 @@ impl Provenance {
         Self { copied_from: id, ..self }
     }
 
+    /// As an agent tells it. `copied_from`: a unique ID, or before 6.8 one that is reused; 0 for none.
+    pub(crate) fn new(
+        created_by: Option<OperationId>,
+        changed_by: Option<OperationId>,
+        copied_from: u64,
+    ) -> Self {
+        Self { created_by, changed_by, copied_from }
+    }
+
+    /// The last of [`Self::new`].
+    pub(crate) fn original(&self) -> u64 {
+        self.copied_from
+    }
+
     /// The mount that it was copied from when it was made: by its unique ID.
     pub fn copied_from(&self) -> Option<UniqueMountId> {
         (self.copied_from >= UNIQUE_MIN).then_some(UniqueMountId(self.copied_from))

@@ -117,6 +117,22 @@ pub enum Runtime {
 }
 
 impl Runtime {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Docker,
+        Self::Containerd,
+        Self::CriO,
+        Self::Podman,
+        Self::SystemdNspawn,
+        Self::Lxc,
+        Self::Unknown,
+    ];
+
+    /// The one of that word; [`Self::Unknown`] for any other word.
+    pub fn from_word(word: &str) -> Self {
+        Self::ALL.into_iter().find(|known| known.word() == word).unwrap_or(Self::Unknown)
+    }
+
     /// The word in every output.
     pub fn word(self) -> &'static str {
         match self {

@@ -2,16 +2,18 @@
 //! a copy has ranks in their place, which keep every order.
 
 use super::mount::{as_of, coverage_of, to_coverage};
+use super::operation::{operation_of, to_operation};
 use super::status::{holder_of, to_holder};
 use super::{Malformed, v1};
 use crate::model::{
     Coverage, DETACHED, DentryKey, Device, Dialect, Holders, Mount, MountAttributes, MountId,
-    MountKey, Namespace, NamespaceId, NamespaceInode, NamespaceKey, PeerGroupId, Revision,
-    SuperBlock, SuperFlags, SuperKey, UniqueMountId,
+    MountKey, Namespace, NamespaceId, NamespaceInode, NamespaceKey, OperationId, PeerGroupId,
+    Provenance, Revision, SuperBlock, SuperFlags, SuperKey, UniqueMountId,
 };
-use crate::render::Secrets;
+use crate::render::{Secrets, redacted};
 use crate::state::{Assembly, Dentry, Snapshot, Tables};
 use hashbrown::{HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -118,6 +120,7 @@ impl<'a> Part<'a> {
                         unbindable: false,
                         source: [].into(),
                         is_namespace_root: false,
+                        provenance: Provenance::default(),
                         ..Mount::clone(member)
                     });
                 }
@@ -200,10 +203,21 @@ pub(crate) fn chunks(
                     unbindable: mount.unbindable,
                     source: secrets.source(&mount.source),
                     is_namespace_root: mount.is_namespace_root,
+                    created_by: mount.provenance.created_by.map_or(0, OperationId::get),
+                    changed_by: mount.provenance.changed_by.map_or(0, OperationId::get),
+                    copied_from: mount.provenance.original(),
                 })
                 .collect(),
             ..v1::CopyResponse::default()
         }
+    }));
+    let made = part.mounts.iter().map(|mount| mount.provenance);
+    let ids: BTreeSet<_> = made.flat_map(|made| [made.created_by, made.changed_by]).collect();
+    let operations: Vec<_> =
+        ids.into_iter().flatten().filter_map(|id| snapshot.operation(id)).collect();
+    messages.extend(operations.chunks(CHUNK).map(|some| {
+        let hidden = some.iter().map(|done| to_operation(&redacted(done, secrets), 0));
+        v1::CopyResponse { operations: hidden.collect(), ..v1::CopyResponse::default() }
     }));
     messages
 }
@@ -290,6 +304,9 @@ impl Copied {
         for mount in message.mounts {
             self.assembly.mount(mount_of(mount));
         }
+        for done in message.operations {
+            self.assembly.operation(operation_of(done)?);
+        }
         for known in message.holders {
             let holder = known.holder.ok_or(Malformed("holder"))?;
             self.holders.insert(NamespaceInode(known.namespace), holder_of(holder));
@@ -322,5 +339,10 @@ fn mount_of(mount: v1::CopiedMount) -> Mount {
         unbindable: mount.unbindable,
         source: mount.source.into(),
         is_namespace_root: mount.is_namespace_root,
+        provenance: Provenance::new(
+            OperationId::new(mount.created_by),
+            OperationId::new(mount.changed_by),
+            mount.copied_from,
+        ),
     }
 }

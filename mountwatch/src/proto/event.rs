@@ -1,10 +1,11 @@
 //! Changes.
 
 use super::mount::text;
+use super::operation::{operation_of, to_operation};
 use super::{Malformed, v1};
 use crate::model::{
-    Bytes, Coverage, Device, Glimpsed, MountAttributes, NamespaceInode, Revision, Task,
-    UniqueMountId, propagation_type,
+    Bytes, Coverage, Device, Glimpsed, MountAttributes, NamespaceInode, OperationId, Revision,
+    Task, UniqueMountId, propagation_type,
 };
 use crate::render::{Facts, Said, SaidChange, SaidKind, SaidNamespace, SaidRename, Saying};
 use mountwatch_common::hook;
@@ -20,6 +21,7 @@ pub(crate) fn to_what(said: &Said, wall_ns: u64) -> What {
         Saying::Lost(why) => What::Lost(v1::watch_response::Lost { why: why.clone() }),
         Saying::Coverage => What::CoverageChanged(v1::watch_response::CoverageChanged {}),
         Saying::Change(change) => What::Event(to_event(change, wall_ns)),
+        Saying::Operation(done) => What::Operation(to_operation(done, wall_ns)),
     }
 }
 
@@ -34,6 +36,7 @@ pub(crate) fn said_of(
         What::Synced(_) => Saying::Synced,
         What::CoverageChanged(_) => Saying::Coverage,
         What::Event(event) => Saying::Change(Box::new(change_of(event)?)),
+        What::Operation(done) => Saying::Operation(Arc::new(operation_of(done)?)),
         What::Started(_) | What::Bookmark(_) | What::Lost(_) | What::Compacted(_) => {
             return Ok(None);
         }
@@ -62,6 +65,7 @@ fn to_event(change: &SaidChange, wall_ns: u64) -> v1::Event {
         hook: hook::name(change.hook).to_owned(),
         ktime_ns: change.ktime_ns,
         wall_ns,
+        operation: change.operation.map_or(0, OperationId::get),
         ..v1::Event::default()
     };
     match &change.kind {
@@ -147,10 +151,11 @@ fn change_of(event: v1::Event) -> Result<SaidChange, Malformed> {
     // A newer agent may have hooks that this program does not know: 0 is no hook's number.
     let hook = hook::NAMES.iter().find(|(_, name)| *name == event.hook).map_or(0, |row| row.0);
     let task = event.task.map(task_of).map(Arc::new);
-    Ok(SaidChange { kind, hook, ktime_ns: event.ktime_ns, task })
+    let operation = OperationId::new(event.operation);
+    Ok(SaidChange { kind, hook, ktime_ns: event.ktime_ns, task, operation })
 }
 
-fn to_task(task: &Task) -> v1::Task {
+pub(super) fn to_task(task: &Task) -> v1::Task {
     v1::Task {
         pid: task.pid,
         tid: task.tid,
@@ -161,7 +166,7 @@ fn to_task(task: &Task) -> v1::Task {
     }
 }
 
-fn task_of(task: v1::Task) -> Task {
+pub(super) fn task_of(task: v1::Task) -> Task {
     Task {
         pid: task.pid,
         tid: task.tid,

@@ -1,15 +1,17 @@
 //! Mounts and what answers rest on.
 
+use super::operation::{operation_of, to_operation};
 use super::{Malformed, v1};
 use crate::model::{
-    Coverage, Device, MountAttributes, MountId, NamespaceId, NamespaceInode, PeerGroupId, Revision,
-    SuperFlags, UniqueMountId, propagation_type,
+    Coverage, Device, MountAttributes, MountId, NamespaceId, NamespaceInode, Operation,
+    OperationId, PeerGroupId, Provenance, Revision, SuperFlags, UniqueMountId, propagation_type,
 };
 use crate::query::{Answer, Bind, HostPath, HostWay, MountInfo};
-use crate::render::{Secrets, of_file_system};
+use crate::render::{Secrets, of_file_system, redacted};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Bytes for people.
 pub(super) fn text(bytes: &[u8]) -> String {
@@ -87,6 +89,8 @@ pub(crate) fn mount_of_info(
     let source = secrets.source(&info.source);
     let (peer_group, master) = (info.peer_group, info.master);
     let propagation = propagation_type(peer_group.is_some(), master.is_some(), info.unbindable);
+    let operation =
+        |done: Option<&Operation>| done.map(|done| to_operation(&redacted(done, secrets), 0));
     let super_options = info.fs_options.is_some().then(|| of_file_system(info, secrets));
     v1::Mount {
         id: info.id.0,
@@ -118,11 +122,19 @@ pub(crate) fn mount_of_info(
         super_options,
         bind: to_bind(info.bind).into(),
         is_covered: info.is_covered,
+        created_by_id: info.provenance.created_by.map_or(0, OperationId::get),
+        changed_by_id: info.provenance.changed_by.map_or(0, OperationId::get),
+        copied_from: info.provenance.original(),
+        created_by: operation(info.created_by.as_deref()),
+        changed_by: operation(info.changed_by.as_deref()),
     }
 }
 
 /// A mount of an answer, as ours.
 pub(crate) fn to_info(mount: v1::Mount) -> Result<MountInfo, Malformed> {
+    let operation =
+        |done: Option<v1::Operation>| done.map(|done| operation_of(done).map(Arc::new)).transpose();
+    let [created_by, changed_by] = [mount.created_by_id, mount.changed_by_id].map(OperationId::new);
     Ok(MountInfo {
         id: MountId(mount.id),
         unique_id: mount.unique_id.map(UniqueMountId),
@@ -144,6 +156,9 @@ pub(crate) fn to_info(mount: v1::Mount) -> Result<MountInfo, Malformed> {
         fs_options: mount.fs_options.map(Into::into),
         bind: bind_of(mount.bind)?,
         is_covered: mount.is_covered,
+        provenance: Provenance::new(created_by, changed_by, mount.copied_from),
+        created_by: operation(mount.created_by)?,
+        changed_by: operation(mount.changed_by)?,
     })
 }
 

@@ -36,6 +36,9 @@ pub(crate) fn to_status(known: Status, instance: u64) -> v1::GetStatusResponse {
             .cost
             .map(|cost| status::SyscallCost { before_ns: cost.before_ns, after_ns: cost.after_ns }),
         ring_bytes: known.ring_bytes,
+        ring_used_bytes_max: known.ring_used_bytes_max,
+        names: known.names,
+        unattributed: known.unattributed,
         kernel: known.kernel,
     }
 }
@@ -66,6 +69,9 @@ pub(crate) fn status_of(known: v1::GetStatusResponse) -> Result<Status, Malforme
             .cost
             .map(|cost| SyscallCost { before_ns: cost.before_ns, after_ns: cost.after_ns }),
         ring_bytes: known.ring_bytes,
+        ring_used_bytes_max: known.ring_used_bytes_max,
+        names: known.names,
+        unattributed: known.unattributed,
         kernel: known.kernel,
     })
 }
@@ -81,6 +87,7 @@ fn to_selftest(found: SelfTest) -> status::SelfTest {
         replaced: findings(found.replaced),
         skipped: found.skipped,
         blind: found.blind,
+        unattributed: found.unattributed,
     }
 }
 
@@ -95,6 +102,7 @@ fn selftest_of(found: status::SelfTest) -> SelfTest {
         replaced: pairs(found.replaced),
         skipped: found.skipped,
         blind: found.blind,
+        unattributed: found.unattributed,
     }
 }
 

@@ -113,7 +113,7 @@ pub fn namespaces_json(
     });
     let mut whole = Object::default();
     let (revision, coverage) = (Some(snapshot.revision()), snapshot.coverage());
-    Source { answered_by, revision, coverage }.put(&mut whole);
+    Source { answered_by, revision, coverage, clock: None }.put(&mut whole);
     whole.put("namespaces", Json::List(rows));
     whole.lines()
 }

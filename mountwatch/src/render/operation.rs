@@ -18,7 +18,7 @@ pub fn operation_json(operation: &Operation, secrets: Secrets) -> String {
 }
 
 /// The operation without the secrets in its arguments.
-pub(super) fn redacted(operation: &Operation, secrets: Secrets) -> Arc<Operation> {
+pub(crate) fn redacted(operation: &Operation, secrets: Secrets) -> Arc<Operation> {
     let mut redacted = operation.clone();
     for (index, (name, _)) in operation.call.arguments().iter().enumerate() {
         for text in redacted.texts.iter_mut().filter(|text| usize::from(text.index) == index) {

@@ -159,6 +159,7 @@ impl Said {
                 | SaidKind::NamespaceBorn(_)
                 | SaidKind::NamespaceGone(_) => {}
             },
+            Saying::Operation(done) => *done = redacted(done, secrets),
             Saying::Synced | Saying::Lost(_) | Saying::Coverage => {}
         }
         self

@@ -33,7 +33,7 @@ const STEPS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) what: What,
-    /// `None`: the coverage changed.
+    /// `None`: it is no change of a mount but an operation, or the coverage changed.
     pub(super) kind: Option<Kind>,
 }
 
@@ -219,6 +219,10 @@ impl Journal {
         let changes = published.transaction.changes.iter();
         let mut entries: Vec<_> =
             changes.map(|change| entry(Told::Change(change), change.ktime_ns)).collect();
+        let operations = &published.transaction.operations;
+        entries.extend(
+            operations.iter().map(|done| entry(Told::Operation(done), done.begin_ktime_ns)),
+        );
         if old.coverage() != coverage {
             entries.push(entry(Told::Coverage, 0));
         }
@@ -226,6 +230,7 @@ impl Journal {
         let states = has_renames.then(|| (Arc::clone(old), Arc::clone(new)));
         let of_entry = |entry: &Entry| match &entry.what {
             What::Event(event) => event.encoded_len() * BYTES_IN_MEMORY + size_of::<Entry>(),
+            What::Operation(done) => done.encoded_len() * BYTES_IN_MEMORY + size_of::<Entry>(),
             _ => size_of::<Entry>(),
         };
         let of_states = if states.is_some() { STATES_BYTES } else { 0 };

@@ -11,6 +11,7 @@ use crate::proto::v1;
 use crate::query::{HostWay, MountQueries, SnapshotView, Viewpoint};
 use crate::render::{Happening, Said, Scene, What as Told};
 use crate::state::Snapshot;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -36,7 +37,13 @@ struct Filter {
     /// At or below this path, as seen from the root of the namespace.
     path: Option<Vec<u8>>,
     kinds: Vec<Kind>,
+    operations: bool,
+    /// Operations of which changes were told lately.
+    told: VecDeque<u64>,
 }
+
+/// Operations that a watcher remembers: their ends come soon after their changes.
+const TOLD_MAX: usize = 64;
 
 /// A watcher's place among all.
 pub(super) struct Admission {
@@ -104,7 +111,13 @@ impl Service {
         let watcher = Watcher {
             agent: Arc::clone(&self.0),
             sender,
-            filter: Filter { namespace, path, kinds },
+            filter: Filter {
+                namespace,
+                path,
+                kinds,
+                operations: filter.operations,
+                told: VecDeque::new(),
+            },
             place,
             coverage: now.coverage().clone(),
             admission,
@@ -255,6 +268,7 @@ impl Watcher {
             let told = (number < count).then_some(number);
             self.place = Place { revision: step.revision, told };
             if self.filter.wants(entry, step) {
+                self.filter.note(entry);
                 self.say(entry.what.clone()).await?;
                 said = self.place;
             }
@@ -314,6 +328,9 @@ impl Watcher {
 
 impl Filter {
     fn wants(&self, entry: &Entry, step: &Step) -> bool {
+        if let What::Operation(done) = &entry.what {
+            return self.operations && self.is_concerned(done);
+        }
         let Some(kind) = entry.kind else { return true };
         if !self.kinds.is_empty() && !self.kinds.contains(&kind) {
             return false;
@@ -333,6 +350,30 @@ impl Filter {
             }
             _ => mounts.into_iter().flatten().any(|mount| self.is_inside(mount)),
         }
+    }
+
+    /// Remembers which operation a change is part of: whoever was told of it is told of that too.
+    fn note(&mut self, entry: &Entry) {
+        let What::Event(event) = &entry.what else { return };
+        if event.operation == 0 || !self.operations || self.told.back() == Some(&event.operation) {
+            return;
+        }
+        if self.told.len() >= TOLD_MAX {
+            self.told.pop_front();
+        }
+        self.told.push_back(event.operation);
+    }
+
+    /// An operation concerns whom it is about: those in its mount namespace, if a path that it was
+    /// given is at or below the one that is watched; and those who were told of changes of it.
+    fn is_concerned(&self, done: &v1::Operation) -> bool {
+        if self.told.contains(&done.id) {
+            return true;
+        }
+        let is_in = self.namespace.is_none_or(|only| done.namespace == Some(only.0));
+        let texts = || done.texts.iter().filter_map(|given| given.text.as_deref());
+        let is_at = |above: &Vec<u8>| texts().any(|text| is_below(text, above));
+        is_in && self.path.as_ref().is_none_or(is_at)
     }
 
     fn is_inside(&self, mount: &v1::Mount) -> bool {

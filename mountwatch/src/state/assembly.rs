@@ -2,9 +2,11 @@
 
 use super::{Dentry, Snapshot, Tables};
 use crate::model::{
-    Coverage, DentryKey, Dialect, Mount, MountKey, Namespace, Revision, SuperBlock, SuperKey,
+    Coverage, DentryKey, Dialect, Mount, MountKey, Namespace, Operation, Revision, SuperBlock,
+    SuperKey,
 };
 use hashbrown::HashMap;
+use std::sync::Arc;
 
 /// A snapshot under construction. Namespaces are put before their mounts; of several mounts at one
 /// place the one on top is put last. Any facts give a sound snapshot.
@@ -44,6 +46,11 @@ impl Assembly {
         let shown = self.shown.entry(mount.super_block).or_insert((0, mount.key));
         *shown = (shown.0.saturating_add(1), mount.key);
         self.tables.put_mount(mount);
+    }
+
+    /// Puts in an operation that made or changed a mount.
+    pub fn operation(&mut self, operation: Operation) {
+        self.tables.operations.insert_mut(operation.id, Arc::new(operation));
     }
 
     /// The snapshot, as one of this revision.

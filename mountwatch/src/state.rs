@@ -12,6 +12,8 @@ mod group;
 mod namespace;
 mod operation;
 #[cfg(test)]
+mod operation_tests;
+#[cfg(test)]
 mod options_tests;
 #[cfg(test)]
 mod properties;

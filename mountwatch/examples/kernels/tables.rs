@@ -8,6 +8,15 @@ pub(crate) struct Member {
     pub(crate) without: &'static str,
 }
 
+/// A member that only facts of operations are read by.
+const fn fact(name: &'static str) -> Member {
+    Member {
+        name,
+        kernels: "all of the matrix",
+        without: "the fact about who made a call that is read by it is not told",
+    }
+}
+
 pub(crate) const MEMBERS: &[Member] = &[
     Member {
         name: "task_struct.fs",
@@ -75,6 +84,36 @@ pub(crate) const MEMBERS: &[Member] = &[
         kernels: "all of the matrix",
         without: "nobody asks for it: it matters from 5.17 to 6.1, where an unmapped mount has the \
                   same user namespace",
+    },
+    fact("task_struct.tgid"),
+    fact("task_struct.comm"),
+    fact("task_struct.real_parent"),
+    fact("task_struct.thread_pid"),
+    fact("task_struct.mm"),
+    fact("task_struct.cgroups"),
+    fact("pid.level"),
+    fact("pid.numbers"),
+    fact("upid.ns"),
+    fact("pid_namespace.ns"),
+    fact("mm_struct.exe_file"),
+    fact("file.f_path"),
+    fact("path.dentry"),
+    fact("css_set.dfl_cgrp"),
+    fact("css_set.subsys"),
+    fact("css_set.refcount"),
+    fact("cgroup_subsys_state.cgroup"),
+    fact("cgroup.kn"),
+    fact("kernfs_node.name"),
+    fact("kernfs_node.id"),
+    Member {
+        name: "kernfs_node.parent",
+        kernels: "until 6.14",
+        without: "`__parent` is the parent of a cgroup",
+    },
+    Member {
+        name: "kernfs_node.__parent",
+        kernels: "since 6.15",
+        without: "`parent` is the parent of a cgroup",
     },
 ];
 

@@ -342,6 +342,7 @@ mod tests {
         It sits on mount 0, which is not seen from here.
         Mounted on it: 2 at /a b, 4 at /m1, 5 at /m2, 6 at /netns.
         Its propagation is shared in peer group 1, without others.
+        It was there before mountwatch, or was found by a scan.
         Its peer group gives to: 20 at / in namespace 200.
         Answered by hooks at revision 7, coverage complete.
         "#);
@@ -353,6 +354,7 @@ mod tests {
         Mounted on it: 3 at /a b.
         It is hidden: its path leads to mount 3 at /a b.
         Its propagation is shared in peer group 2, without others.
+        It was there before mountwatch, or was found by a scan.
         Its peer group gives to: 21 at /data in namespace 200.
         Answered by hooks at revision 7, coverage complete.
         "#);
@@ -363,6 +365,7 @@ mod tests {
         It sits on mount 2 at /a b.
         It hides at the same path: 2 at /a b.
         Its propagation is unbindable.
+        It was there before mountwatch, or was found by a scan.
         Answered by hooks at revision 7, coverage complete.
         "#);
         insta::assert_snapshot!(check(100, 5), @r#"
@@ -371,6 +374,7 @@ mod tests {
         Its options are rw; those of the file system are rw.
         It sits on mount 1 at /.
         Its propagation is private.
+        It was there before mountwatch, or was found by a scan.
         The same directory is shown by: 4 at /m1.
         Answered by hooks at revision 7, coverage complete.
         "#);
@@ -380,6 +384,7 @@ mod tests {
         Its options are rw; those of the file system are rw.
         It sits on mount 1 at /.
         Its propagation is private.
+        It was there before mountwatch, or was found by a scan.
         Answered by hooks at revision 7, coverage complete.
         "#);
         insta::assert_snapshot!(check(200, 21), @r#"
@@ -388,6 +393,7 @@ mod tests {
         Its options are rw; those of the file system are rw,password=<hidden>.
         It sits on mount 20 at /.
         Its propagation is shared in peer group 3, without others; slave of peer group 2, of 2 at /a b in namespace 100.
+        It was there before mountwatch, or was found by a scan.
         The host reaches it at /proc/77/root/data (process).
         Answered by hooks at revision 7, coverage complete.
         "#);
@@ -439,6 +445,12 @@ mod tests {
           ],
           "slaves": [],
           "same_root": [],
+          "created-operation": null,
+          "created_by": null,
+          "changed-operation": null,
+          "changed_by": null,
+          "from": null,
+          "from-id": null,
           "host_path": "/proc/77/root/data",
           "host_way": "process",
           "answered_by": "hooks",

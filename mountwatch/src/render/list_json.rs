@@ -102,6 +102,6 @@ mod tests {
     fn every_column_is_a_key() {
         let columns: Vec<_> = COLUMNS.iter().collect();
         let text = check(Shape::Flat, &columns);
-        insta::assert_snapshot!(text.lines().nth(2).unwrap().trim(), @r#"{"target":"/a b\n\\","source":"so#ur ce","fstype":"tmpfs","options":"rw,nosuid,relatime,sync,lazytime,size=4k","id":22,"parent":21,"uniq-id":2147483650,"maj:min":"0:2","fsroot":"/","vfs-options":"rw,nosuid,relatime","fs-options":"rw,sync,lazytime,size=4k","propagation":"shared","opt-fields":"shared:1","ns":4026531841,"ns-id":11,"peer-group":1,"master":null,"propagate-from":null,"covered":false,"bind":null,"tid":null,"container":null,"pid":null,"comm":null},"#);
+        insta::assert_snapshot!(text.lines().nth(2).unwrap().trim(), @r#"{"target":"/a b\n\\","source":"so#ur ce","fstype":"tmpfs","options":"rw,nosuid,relatime,sync,lazytime,size=4k","id":22,"parent":21,"uniq-id":2147483650,"maj:min":"0:2","fsroot":"/","vfs-options":"rw,nosuid,relatime","fs-options":"rw,sync,lazytime,size=4k","propagation":"shared","opt-fields":"shared:1","ns":4026531841,"ns-id":11,"peer-group":1,"master":null,"propagate-from":null,"covered":false,"bind":null,"created-by":null,"created-at":null,"created-pid":null,"created-comm":null,"created-container":null,"changed-by":null,"changed-at":null,"changed-pid":null,"changed-comm":null,"from":null,"tid":null,"container":null,"pid":null,"comm":null},"#);
     }
 }

@@ -1,7 +1,8 @@
 //! The invariants of the tables, as code: tests walk them after every step.
 
 use super::{Retired, State};
-use crate::model::DETACHED;
+use crate::model::{DETACHED, OperationId, Provenance};
+use hashbrown::HashMap;
 
 impl State {
     /// Every violated invariant, in a sentence each. Empty between any two events, except for what
@@ -11,6 +12,7 @@ impl State {
         self.check_mounts(&mut found);
         self.check_namespaces(&mut found);
         self.check_references(&mut found);
+        self.check_operations(&mut found);
         found
     }
 
@@ -54,6 +56,25 @@ impl State {
                 if self.tables.mount(key).is_none_or(|mount| mount.namespace != namespace.key) {
                     found.push(format!("S2: namespace {} lists mount {key}", namespace.inode));
                 }
+            }
+        }
+    }
+
+    /// S4: the mounts that remember an operation are counted, and no other operation is kept.
+    fn check_operations(&self, found: &mut Vec<String>) {
+        let mut counts: HashMap<OperationId, u32> = HashMap::new();
+        for mount in self.tables.mounts() {
+            let Provenance { created_by, changed_by, .. } = mount.provenance;
+            for id in [created_by, changed_by].into_iter().flatten() {
+                *counts.entry(id).or_insert(0) += 1;
+            }
+        }
+        if counts != *self.operations.references() {
+            found.push(String::from("S4: the mounts that remember operations are miscounted"));
+        }
+        for operation in self.tables.operations() {
+            if !counts.contains_key(&operation.id) {
+                found.push(format!("S4: nothing remembers operation {}", operation.id));
             }
         }
     }

@@ -45,6 +45,11 @@ impl Operations {
         Self { last: self.last, is_blind: self.is_blind, ..Self::default() }
     }
 
+    /// How many mounts remember each operation.
+    pub(super) fn references(&self) -> &HashMap<OperationId, u32> {
+        &self.references
+    }
+
     fn next(&mut self) -> Option<OperationId> {
         self.last += 1;
         OperationId::new(self.last)

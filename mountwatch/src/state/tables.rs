@@ -93,6 +93,11 @@ impl Tables {
         self.operations.get(&id)
     }
 
+    /// Every operation that made or changed one of these mounts and is over, in no order.
+    pub fn operations(&self) -> impl Iterator<Item = &Arc<Operation>> {
+        self.operations.values()
+    }
+
     /// Every super block, in no order.
     pub fn super_blocks(&self) -> impl Iterator<Item = &Arc<SuperBlock>> {
         self.supers.values()

@@ -89,6 +89,9 @@ pub struct Called {
     pub call: u32,
     /// [`GLANCED`], bits from [`TOLD`] on, and [`flag::ASTRAY`] and [`flag::COMPAT`] if those hold.
     pub flags: u32,
+    /// Where [`crate::who`] stands on the way up from an executable: its key, the vfsmount and the
+    /// dentry at hand, and how many names were told.
+    pub way: [u64; 4],
 }
 
 /// Of [`Called::flags`]: `glance_exit` has run.
@@ -164,38 +167,48 @@ pub fn call_exit_spare(context: TracePointContext) -> u32 {
 #[inline(always)]
 fn exit(context: &TracePointContext, called: *const Called) {
     let call = read::argument(context, 1);
-    texts_tell(call, called, 0);
+    texts_tell(0, 0);
     paths_tell();
     tell_exit(call, read::argument(context, 2), called, None);
     forget();
 }
 
-/// Tells the texts of a call that were not told yet. Gives all that are told now, as bits of
-/// [`Called::flags`].
+/// Tells the texts of the call that the thread is in, as far as they were not told yet. Gives all that
+/// are told now, as bits of [`Called::flags`].
 #[inline(always)]
-pub fn texts_tell(call: u64, called: *const Called, may_come: u32) -> u32 {
-    // SAFETY: an element of the map, which only this very thread removes, or the caller's own.
-    let flags = unsafe { (&raw const (*called).flags).read_volatile() };
-    let rule = rule(call, flags & flag::COMPAT);
+pub fn texts_tell(flags: u32, may_come: u32) -> u32 {
+    let mut told = flags;
+    let mut index = 0;
+    while index < 6 {
+        told |= text_tell(index, may_come) as u32;
+        index += 1;
+    }
+    told
+}
+
+/// Tells one of them. Its bit if it is told now, else 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn text_tell(index: u32, may_come: u32) -> i32 {
+    let Some(called) = kept() else { return 0 };
+    if index >= 6 {
+        return 0;
+    }
+    // SAFETY: an element of the map, which only this very thread removes.
+    let (call, flags) = unsafe {
+        ((&raw const (*called).call).read_volatile(), (&raw const (*called).flags).read_volatile())
+    };
+    let rule = rule(u64::from(call), flags & flag::COMPAT);
     let mut texts = rule.texts;
     if rule.texts_when >> (word(called, 1) & 31) & 1 != 0 {
         texts |= rule.texts_some;
     }
-    let mut told = flags;
-    let mut index = 0;
-    while index < 6 {
-        let bit = TOLD << index;
-        let pointer = word(called, index);
-        if texts >> index & 1 != 0
-            && flags & bit == 0
-            && pointer != 0
-            && argument_tell(call as u32, index, pointer, may_come) == 0
-        {
-            told |= bit;
-        }
-        index += 1;
+    let bit = TOLD << index;
+    let pointer = word(called, index);
+    if texts >> index & 1 == 0 || flags & bit != 0 || pointer == 0 {
+        return 0;
     }
-    told
+    if argument_tell(call, index, pointer, may_come) == 0 { bit as i32 } else { 0 }
 }
 
 /// Tells that a call returns. `names`: of a call about names, in place of its arguments.
@@ -265,7 +278,7 @@ fn calls_matter() -> bool {
 #[inline(always)]
 pub fn keep(context: &TracePointContext) -> u64 {
     let call = read::argument(context, 1) as u32;
-    let mut called = Called { args: [0; 6], ktime_ns: 0, call, flags: 0 };
+    let mut called = Called { args: [0; 6], ktime_ns: 0, call, flags: 0, way: [0; 4] };
     let mut index = 0;
     while index < 6 {
         called.args[index] = read::argument(context, index + 2);

@@ -37,7 +37,8 @@ const NUMBER_MASK: u64 = 0x3fff_ffff;
 extern "C" fn call_begin(regs: u64, compat: u32) -> i32 {
     let call = register(regs, NUMBER) & NUMBER_MASK;
     let first = if compat == 0 { 0 } else { COMPAT };
-    let mut called = Called { args: [0; 6], ktime_ns: 0, call: call as u32, flags: compat };
+    let mut called =
+        Called { args: [0; 6], ktime_ns: 0, call: call as u32, flags: compat, way: [0; 4] };
     let mut index = 0;
     while index < 6 {
         let word = register(regs, first + index);
@@ -56,7 +57,7 @@ extern "C" fn call_begin(regs: u64, compat: u32) -> i32 {
         return 0;
     }
     if let Some(called) = kept() {
-        let told = texts_tell(call, called, 1);
+        let told = texts_tell(compat, 1);
         // SAFETY: an element of the map, which only this very thread removes.
         unsafe { (&raw mut (*called).flags).write_volatile(told) };
     }
@@ -70,7 +71,7 @@ extern "C" fn call_end(result: u64) -> i32 {
     let Some(called) = kept() else { return 0 };
     // SAFETY: an element of the map, which only this very thread removes.
     let call = u64::from(unsafe { (&raw const (*called).call).read_volatile() });
-    texts_tell(call, called, 0);
+    texts_tell(0, 0);
     paths_tell();
     tell_exit(call, result, called, None);
     forget();

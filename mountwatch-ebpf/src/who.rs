@@ -16,7 +16,7 @@ use mountwatch_common::{
 };
 
 use crate::{
-    calls::reserve_of_call,
+    calls::{kept, reserve_of_call},
     emit::{Wake, header},
     read,
 };
@@ -163,33 +163,47 @@ fn is_new(key: u64, now: [u64; 2]) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn executable_tell(vfsmount: u64, dentry: u64) -> i32 {
-    let key = dentry;
-    let (mut vfsmount, mut dentry) = (vfsmount, dentry);
-    let mut index = 0;
+    let Some(called) = kept() else { return 1 };
+    // SAFETY: an element of the map, which only this very thread removes.
+    unsafe { (&raw mut (*called).way).write_volatile([dentry, vfsmount, dentry, 0]) };
     let mut step = 0;
     while step < limits::COMPONENTS_MAX {
-        let above = pointer(dentry, offset::DENTRY_PARENT);
-        if dentry == pointer(vfsmount, offset::VFSMOUNT_ROOT) {
-            let mount = vfsmount - u64::from(read::offset(offset::MOUNT_MNT));
-            let parent = pointer(mount, offset::MOUNT_PARENT);
-            if parent == mount || parent == 0 {
-                break;
-            }
-            dentry = pointer(mount, offset::MOUNT_MOUNTPOINT);
-            vfsmount = parent + u64::from(read::offset(offset::MOUNT_MNT));
-        } else {
-            let name = pointer(inside(dentry, offset::DENTRY_NAME), offset::QSTR_NAME);
-            name_tell(key, index, name, 0);
-            index += 1;
-            // Of no directory: made by memfd_create(2), or on a mount that is nowhere.
-            if above == dentry || above == 0 {
-                break;
-            }
-            dentry = above;
+        if executable_step() != 0 {
+            break;
         }
         step += 1;
     }
-    name_tell(key, index, 0, flag::LAST)
+    // SAFETY: as above.
+    let [key, _, _, index] = unsafe { (&raw const (*called).way).read_volatile() };
+    name_tell(key, index as u32, 0, flag::LAST)
+}
+
+/// One name, or from the root of a mount to its mountpoint. 1 = the way is over.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn executable_step() -> i32 {
+    let Some(called) = kept() else { return 1 };
+    // SAFETY: an element of the map, which only this very thread removes.
+    let [key, vfsmount, dentry, index] = unsafe { (&raw const (*called).way).read_volatile() };
+    if dentry == pointer(vfsmount, offset::VFSMOUNT_ROOT) {
+        let mount = vfsmount - u64::from(read::offset(offset::MOUNT_MNT));
+        let parent = pointer(mount, offset::MOUNT_PARENT);
+        if parent == mount || parent == 0 {
+            return 1;
+        }
+        let mountpoint = pointer(mount, offset::MOUNT_MOUNTPOINT);
+        let above = parent + u64::from(read::offset(offset::MOUNT_MNT));
+        // SAFETY: as above.
+        unsafe { (&raw mut (*called).way).write_volatile([key, above, mountpoint, index]) };
+        return 0;
+    }
+    let name = pointer(inside(dentry, offset::DENTRY_NAME), offset::QSTR_NAME);
+    name_tell(key, index as u32, name, 0);
+    let above = pointer(dentry, offset::DENTRY_PARENT);
+    // SAFETY: as above.
+    unsafe { (&raw mut (*called).way).write_volatile([key, vfsmount, above, index + 1]) };
+    // Of no directory: made by memfd_create(2), or on a mount that is nowhere.
+    (above == dentry || above == 0) as i32
 }
 
 /// The names of a cgroup, up to the root of its hierarchy, which has none.

@@ -132,7 +132,7 @@ pub(crate) fn watch(setting: &Setting) -> Result<()> {
         "mount tmpfs -s some -o size=64k /w",
         "mkdir /w/x",
         "mount tmpfs /w/x",
-        "remount bind,ro,nosuid /w/x",
+        "remount -o ro,nosuid /w/x",
         "make shared /w",
         "mkdir /v",
         "bind /w /v",

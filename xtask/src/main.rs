@@ -1,5 +1,6 @@
 //! The chores of the project. A developer and the CI type the same words: `cargo xtask VERB`.
 
+mod agent_python;
 mod api;
 mod check;
 mod docs;
@@ -45,6 +46,8 @@ enum Verb {
     Telemetry,
     /// Run everything, virtual machines too
     Test(test::Arguments),
+    /// Ask an agent on this machine with a client in Python (root)
+    AgentPython(agent_python::Arguments),
     /// Run random mount programs against the index for as long as wanted
     Stress(stress::Arguments),
     /// Boot a kernel, run a command in it as root, pass its output and exit status on
@@ -76,6 +79,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Test(arguments) => {
             test::run(&arguments).map(|all_passed| u8::from(!all_passed).into())
         }
+        Verb::AgentPython(arguments) => agent_python::run(&arguments).map(success),
         Verb::Stress(arguments) => stress::run(&arguments),
         Verb::Vm(arguments) => vm::run(&arguments),
     }

@@ -16,6 +16,9 @@ _mountwatch() {
             ",$1")
                 cmd="mountwatch"
                 ;;
+            mountwatch,agent)
+                cmd="mountwatch__subcmd__agent"
+                ;;
             mountwatch,doctor)
                 cmd="mountwatch__subcmd__doctor"
                 ;;
@@ -42,6 +45,9 @@ _mountwatch() {
                 ;;
             mountwatch,watch)
                 cmd="mountwatch__subcmd__watch"
+                ;;
+            mountwatch__subcmd__help,agent)
+                cmd="mountwatch__subcmd__help__subcmd__agent"
                 ;;
             mountwatch__subcmd__help,doctor)
                 cmd="mountwatch__subcmd__help__subcmd__doctor"
@@ -77,12 +83,62 @@ _mountwatch() {
 
     case "${cmd}" in
         mountwatch)
-            opts="-h -V --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help --version list info is-mountpoint watch namespaces verify status doctor help"
+            opts="-h -V --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help --version agent list info is-mountpoint watch namespaces verify status doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --backend)
+                    COMPREPLY=($(compgen -W "auto hooks notify poll none" -- "${cur}"))
+                    return 0
+                    ;;
+                --ring-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --without-hook)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fallback-hook)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mute-hook)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        mountwatch__subcmd__agent)
+            opts="-h --socket-group --socket-mode --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket-group)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket-mode)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --backend)
                     COMPREPLY=($(compgen -W "auto hooks notify poll none" -- "${cur}"))
                     return 0
@@ -111,12 +167,16 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__doctor)
-            opts="-J -h --json --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-J -h --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --backend)
                     COMPREPLY=($(compgen -W "auto hooks notify poll none" -- "${cur}"))
                     return 0
@@ -145,8 +205,22 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__help)
-            opts="list info is-mountpoint watch namespaces verify status doctor help"
+            opts="agent list info is-mountpoint watch namespaces verify status doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        mountwatch__subcmd__help__subcmd__agent)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -285,7 +359,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__info)
-            opts="-N -T -J -h --task --ns --target --json --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-N -T -J -h --task --ns --target --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -300,6 +374,10 @@ _mountwatch() {
                     return 0
                     ;;
                 --ns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -331,7 +409,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__is__subcmd__mountpoint)
-            opts="-N -q -v -J -h --task --ns --no-bind --quiet --verbose --json --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-N -q -v -J -h --task --ns --no-bind --quiet --verbose --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -346,6 +424,10 @@ _mountwatch() {
                     return 0
                     ;;
                 --ns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -377,7 +459,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__list)
-            opts="-N -A -M -T -R -t -O -S -f -J -o -H -l -a -r -P -y -n -v -h --task --ns --all-namespaces --mountpoint --target --submounts --types --options --source --id --uniq-id --real --pseudo --shadowed --no-bind --first-only --json --output --output-all --list-columns --tree --list --ascii --raw --pairs --shell --noheadings --nofsroot --mountinfo --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-N -A -M -T -R -t -O -S -f -J -o -H -l -a -r -P -y -n -v -h --task --ns --all-namespaces --mountpoint --target --submounts --types --options --source --id --uniq-id --real --pseudo --shadowed --no-bind --first-only --json --output --output-all --list-columns --tree --list --ascii --raw --pairs --shell --noheadings --nofsroot --mountinfo --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -451,6 +533,10 @@ _mountwatch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --backend)
                     COMPREPLY=($(compgen -W "auto hooks notify poll none" -- "${cur}"))
                     return 0
@@ -479,7 +565,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__namespaces)
-            opts="-J -o -n -h --json --output --noheadings --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-J -o -n -h --json --output --noheadings --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -490,6 +576,10 @@ _mountwatch() {
                     return 0
                     ;;
                 -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -521,12 +611,16 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__status)
-            opts="-J -h --json --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-J -h --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --backend)
                     COMPREPLY=($(compgen -W "auto hooks notify poll none" -- "${cur}"))
                     return 0
@@ -555,13 +649,17 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__verify)
-            opts="-J -h --json --settle-ms --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-J -h --json --settle-ms --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --settle-ms)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -593,7 +691,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__watch)
-            opts="-J -n -q -h --initial --json --count --timeout --quiet --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-J -n -q -h --initial --json --count --timeout --quiet --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -608,6 +706,10 @@ _mountwatch() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -41,21 +41,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut agent = Command::new(mountwatch);
     agent.args(["--backend", &arguments.backend, "agent", "--socket"]).arg(&socket);
     let mut agent = agent.spawn().context("cannot start the agent")?;
-    let done = wait_for(&socket, &mut agent).and_then(|()| {
-        contract(&python, &socket, &ground, arguments.changes)
-    });
+    let done = wait_for(&socket, &mut agent)
+        .and_then(|()| contract(&python, &socket, &ground, arguments.changes));
     agent.kill().context("cannot end the agent")?;
     agent.wait()?;
     done
 }
 
 /// In a mount namespace of its own: whatever goes wrong, the machine's mounts stay as they are.
-fn contract(
-    python: &Path,
-    socket: &Path,
-    ground: &Path,
-    changes: u32,
-) -> Result<()> {
+fn contract(python: &Path, socket: &Path, ground: &Path, changes: u32) -> Result<()> {
     let mut client = Command::new("unshare");
     client.args(["--mount", "--propagation", "private", "--", "sh", "-c"]);
     client.arg("mount -t tmpfs ground \"$1\" && shift && exec \"$@\"").arg("sh").arg(ground);

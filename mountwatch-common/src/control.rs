@@ -7,5 +7,7 @@ pub const EPOCH: u32 = 0;
 pub const SCAN_TGID: u32 = 1;
 /// Somebody follows operations: the end of each call wakes the reader. 0: the next thing does.
 pub const FOLLOWED: u32 = 2;
+/// Process (in the initial PID namespace) whose descendants are to be told apart; 0: nobody's.
+pub const DESCENDANTS_OF: u32 = 3;
 /// How many there are.
-pub const COUNT: u32 = 3;
+pub const COUNT: u32 = 4;

@@ -57,6 +57,9 @@ pub const GLANCE_AGES: u32 = 4_096;
 /// Rounds of each of the three nested loops of a glance over a namespace: 128 x 128 x 128 steps of
 /// one mount each. Counted by `walks_cut`.
 pub const GLANCE_ROUNDS: u32 = 128;
+/// Ancestors of a task that are looked at for the process whose descendants are told apart. A
+/// longer chain is told as such ([`crate::record::flag::DESCENT_UNKNOWN`]).
+pub const ANCESTORS_MAX: u32 = 128;
 /// Default size of the ring buffer, in bytes, a power of two: 16 MiB hold 80,000 mount records.
 pub const RING_BYTES: u32 = 16 << 20;
 /// Smallest ring that can hold what one read of mountinfo tells, in bytes.

@@ -100,6 +100,11 @@ pub mod flag {
     pub const CGROUP: u32 = 1 << 20;
     /// CALL: the glance over the caller's namespace met another number of mounts than there are.
     pub const ASTRAY: u32 = 1 << 17;
+    /// COMMIT, CALL, NAMESPACE_BORN by a fork: the task descends from the process that
+    /// [`crate::control::DESCENDANTS_OF`] names. That process itself does not.
+    pub const DESCENDANT: u32 = 1 << 21;
+    /// The same records: whether it does is not known, its chain of parents is too long.
+    pub const DESCENT_UNKNOWN: u32 = 1 << 22;
 }
 
 record! {

@@ -25,6 +25,7 @@ use mountwatch_common::{
 };
 
 use crate::{
+    descent::descent,
     emit::{Wake, header, reserve},
     lost,
     maps::{RECORDS, control, count},
@@ -409,7 +410,7 @@ pub fn fork(context: RawTracePointContext) -> i32 {
     let ns = mount_namespace_of(child);
     if ns != 0 && ns != mount_namespace_of(parent) {
         let task: u32 = read::member(child, offset::TASK_PID);
-        namespace::tell(ns, kind::NAMESPACE_BORN, hook::NAMESPACE_BORN, 0, task);
+        namespace::tell(ns, kind::NAMESPACE_BORN, hook::NAMESPACE_BORN, descent(), task);
     }
     0
 }
@@ -419,7 +420,7 @@ pub fn fork(context: RawTracePointContext) -> i32 {
 unsafe fn fill(record: *mut CallRecord, call: u64, flags: u32) {
     // SAFETY: the caller's slot.
     unsafe {
-        header(&raw mut (*record).header, kind::CALL, hook::CALL, flags);
+        header(&raw mut (*record).header, kind::CALL, hook::CALL, flags | descent());
         (*record).call = call as u32;
         (*record).uid = bpf_get_current_uid_gid() as u32;
         (*record).reserved = 0;

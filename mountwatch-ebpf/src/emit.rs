@@ -16,6 +16,7 @@ use mountwatch_common::{
 
 use crate::{
     calls::begin_ktime_ns,
+    descent::descent,
     lost,
     maps::{RECORDS, count, counted},
 };
@@ -105,12 +106,12 @@ pub fn fill_header(header: *mut Header, kind: u16, hook: u16, flags: u32, stamp:
 /// Tells the end of a change.
 #[inline(always)]
 pub fn commit(hook: u16, transaction: bool) {
+    let flags = descent() | if transaction { flag::TRANSACTION } else { 0 };
     let Some(mut entry) = RECORDS.reserve::<CommitRecord>(0) else {
         count(counter::COMMITS_LOST);
         return;
     };
     let record = entry.as_mut_ptr();
-    let flags = if transaction { flag::TRANSACTION } else { 0 };
     // SAFETY: the slot is ours until submitted; every byte of it is written.
     unsafe {
         header(&raw mut (*record).header, kind::COMMIT, hook, flags);

@@ -16,6 +16,7 @@
 //! | `glance.rs`      | `glance_exit`                           | GLANCE                           |
 //! | `syscalls.rs`    | `call_…_begin`, `call_…_end`            | CALL                             |
 //! | `who.rs`         | none: who makes a call                  | NAME                             |
+//! | `descent.rs`     | none: whose descendant a task is        | flags of COMMIT and CALL         |
 //!
 //! Those of `calls.rs` but `fork`, of `names.rs` and of `glance.rs` have a spare each (`…_spare`).
 //!
@@ -38,6 +39,7 @@ mod calls;
 mod clone;
 mod commit;
 mod dentry;
+mod descent;
 mod emit;
 mod glance;
 mod lost;

@@ -71,6 +71,9 @@ pub struct Config {
     pub mute_hooks: Vec<String>,
     /// Whether the kernel side writes diagnostics of its own.
     pub kernel_log: bool,
+    /// The process (in the initial PID namespace) whose descendants are told apart, by
+    /// [`crate::model::Task::descent`]. `poll` cannot: it does not know who makes a change.
+    pub descendants_of: Option<u32>,
     /// What is to go wrong.
     pub faults: Faults,
 }
@@ -86,6 +89,7 @@ impl Config {
             no_fentry: false,
             mute_hooks: Vec::new(),
             kernel_log: false,
+            descendants_of: None,
             faults: Faults::default(),
         }
     }

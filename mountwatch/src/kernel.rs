@@ -1,7 +1,9 @@
 //! The only room with aya, system calls and /proc.
 
 pub mod canary;
+pub mod command;
 pub mod cost;
+pub mod descent;
 pub mod direct;
 pub mod examine;
 pub mod holders;
@@ -20,5 +22,6 @@ mod sys_bpf;
 mod sys_canary;
 mod sys_map;
 pub(crate) mod sys_peer;
+mod sys_signal;
 mod sys_tracefs;
 pub(crate) mod sys_wait;

@@ -45,6 +45,7 @@ pub mod client;
 pub mod exports;
 pub mod fake;
 pub mod kernel;
+pub mod leaks;
 pub mod metrics;
 pub mod model;
 mod proto;

@@ -29,7 +29,7 @@ mod operation;
 mod super_block;
 
 pub use call::{ArgumentKind, ArgumentName, Call};
-pub use change::{Change, ChangeKind, Glimpsed, Task, Transaction};
+pub use change::{Change, ChangeKind, Descent, Glimpsed, Task, Transaction};
 pub use cost::SyscallCost;
 pub use coverage::Coverage;
 pub use dialect::Dialect;

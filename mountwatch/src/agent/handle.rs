@@ -237,6 +237,14 @@ impl Subscription {
         self.given(published)
     }
 
+    /// The next published step, if it is there. `None`: it is not, or the tracker ended.
+    pub fn try_recv(&mut self) -> Option<Result<Arc<Published>, Lagged>> {
+        match self.receiver.try_recv() {
+            Err(mpsc::error::TryRecvError::Empty) => None,
+            published => self.given(published.ok()),
+        }
+    }
+
     fn given(&self, published: Option<Arc<Published>>) -> Option<Result<Arc<Published>, Lagged>> {
         match published {
             Some(published) => Some(Ok(published)),

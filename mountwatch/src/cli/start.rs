@@ -12,6 +12,12 @@ pub(super) fn tracker(global: &Global) -> anyhow::Result<Tracker> {
     Tracker::start(&config(global)?).context("watch the mounts of this host")
 }
 
+/// The same, which tells the descendants of a process apart.
+pub(super) fn tracker_of(global: &Global, ancestor: Option<u32>) -> anyhow::Result<Tracker> {
+    let config = Config { descendants_of: ancestor, ..config(global)? };
+    Tracker::start(&config).context("watch the mounts of this host")
+}
+
 /// How the command line wants the host to be tracked.
 pub(super) fn config(global: &Global) -> anyhow::Result<Config> {
     let Some(backend) = global.backend.choice() else {
@@ -27,6 +33,7 @@ pub(super) fn config(global: &Global) -> anyhow::Result<Config> {
         no_fentry: global.no_fentry,
         mute_hooks: global.mute_hooks.clone(),
         kernel_log: global.kernel_log,
+        descendants_of: None,
         faults: Faults::default(),
     })
 }

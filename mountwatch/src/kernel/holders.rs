@@ -14,7 +14,7 @@ pub fn all(asked: impl IntoIterator<Item = NamespaceInode>) -> Result<Holders, N
     let mut holders = Holders::new();
     // A process comes with all its threads.
     let mut last = (0, Vec::new());
-    each_thread(|inode, pid, _| {
+    each_thread(|inode, pid, tid| {
         if last.0 != pid {
             last = (pid, Vec::new());
         }
@@ -22,7 +22,9 @@ pub fn all(asked: impl IntoIterator<Item = NamespaceInode>) -> Result<Holders, N
             last.1.push(inode);
             let holder = holders.entry(inode).or_default();
             holder.processes += 1;
-            holder.pid = Some(holder.pid.map_or(pid, |known| known.min(pid)));
+            if holder.pid.is_none_or(|known| pid < known) {
+                (holder.pid, holder.tid) = (Some(pid), Some(tid));
+            }
         }
         ControlFlow::Continue(())
     })?;
@@ -49,9 +51,16 @@ fn find_descriptors(
     let pids = numbers(Path::new("/proc")).map_err(NamespacesError::Proc)?;
     for pid in pids.into_iter().filter(|pid| *pid != own) {
         let Ok(links) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
-        let found = links.flatten().filter_map(|link| inode_of_link(&link.path()));
-        for inode in found.filter(|inode| wanted.contains(inode)) {
-            holders.entry(inode).or_default().descriptor_of.get_or_insert(pid);
+        for link in links.flatten() {
+            let Some(inode) = inode_of_link(&link.path()) else { continue };
+            if !wanted.contains(&inode) {
+                continue;
+            }
+            let holder = holders.entry(inode).or_default();
+            if holder.descriptor_of.is_none() {
+                holder.descriptor_of = Some(pid);
+                holder.descriptor = link.file_name().to_str().and_then(|name| name.parse().ok());
+            }
         }
     }
     Ok(())

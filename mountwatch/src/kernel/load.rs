@@ -17,7 +17,7 @@ use aya::{
     programs::ProgramError,
 };
 use aya_log::EbpfLogger;
-use mountwatch_common::{counter, limits};
+use mountwatch_common::{control, counter, limits};
 
 use super::{
     hooks::{self, Features, Wishes},
@@ -62,6 +62,8 @@ pub struct LoadConfig {
     pub wishes: Wishes,
     /// Whether the programs write diagnostics.
     pub kernel_log: bool,
+    /// The process whose descendants are told apart.
+    pub descendants_of: Option<u32>,
     /// Roots of changed subtrees that one transaction has room for.
     pub roots_max: u32,
 }
@@ -72,6 +74,7 @@ impl Default for LoadConfig {
             ring_bytes: limits::RING_BYTES,
             wishes: Wishes::default(),
             kernel_log: false,
+            descendants_of: None,
             roots_max: limits::ROOTS_MAX,
         }
     }
@@ -139,6 +142,8 @@ impl Hooks {
             features,
             no_fentry: config.wishes.no_fentry,
         };
+        let ancestor = config.descendants_of.unwrap_or(0);
+        hooks.control(control::DESCENDANTS_OF, u64::from(ancestor))?;
         let types = aya::Btf::from_sys_fs()
             .map_err(|error| LoadError::NoBtf(io::Error::other(error.to_string())))?;
         let (calls, refused) = attach::attach_calls(&mut hooks.ebpf, &types, &plan);

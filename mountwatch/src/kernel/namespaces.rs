@@ -201,7 +201,7 @@ fn binds_of(tid: u32) -> Vec<(NamespaceInode, PathBuf)> {
         .filter_map(|line| {
             let mut path = format!("/proc/{tid}/root").into_bytes();
             path.extend_from_slice(&line.mountpoint);
-            Some((inode_of_name(&line.root)?, PathBuf::from(OsStr::from_bytes(&path))))
+            Some((NamespaceInode::of_name(&line.root)?, PathBuf::from(OsStr::from_bytes(&path))))
         })
         .collect()
 }
@@ -264,13 +264,7 @@ pub(super) fn numbers(directory: &Path) -> io::Result<Vec<u32>> {
 
 /// The inode in a link to `mnt:[N]`.
 pub(super) fn inode_of_link(link: &Path) -> Option<NamespaceInode> {
-    inode_of_name(fs::read_link(link).ok()?.as_os_str().as_bytes())
-}
-
-/// The inode in `mnt:[N]`.
-fn inode_of_name(name: &[u8]) -> Option<NamespaceInode> {
-    let digits = name.strip_prefix(b"mnt:[")?.strip_suffix(b"]")?;
-    Some(NamespaceInode(std::str::from_utf8(digits).ok()?.parse().ok()?))
+    NamespaceInode::of_name(fs::read_link(link).ok()?.as_os_str().as_bytes())
 }
 
 fn open_own() -> Result<OwnedFd, NamespacesError> {

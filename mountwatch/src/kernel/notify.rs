@@ -72,6 +72,8 @@ pub struct NotifyConfig {
     pub ring_bytes: u32,
     /// Whether the programs write diagnostics.
     pub kernel_log: bool,
+    /// The process whose descendants are told apart.
+    pub descendants_of: Option<u32>,
     /// Whether the queue holds no more than `fs.fanotify.max_queued_events`; for tests.
     pub bounded_queue: bool,
 }
@@ -81,6 +83,7 @@ impl Default for NotifyConfig {
         Self {
             ring_bytes: mountwatch_common::limits::RING_BYTES,
             kernel_log: false,
+            descendants_of: None,
             bounded_queue: false,
         }
     }
@@ -141,6 +144,7 @@ impl Notify {
         let mut calls = Calls::load(&LoadConfig {
             ring_bytes: config.ring_bytes,
             kernel_log: config.kernel_log,
+            descendants_of: config.descendants_of,
             ..LoadConfig::default()
         })?;
         let ring = calls.take_ring().ok_or(LoadError::Incomplete("ring buffer"))?;
@@ -148,7 +152,7 @@ impl Notify {
             calls,
             ring,
             queue,
-            callers: Callers::default(),
+            callers: Callers::new(config.descendants_of),
             reader: CallReader::default(),
             ended: Vec::new(),
             teller: Teller::default(),

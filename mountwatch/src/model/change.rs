@@ -20,6 +20,23 @@ pub struct Task {
     pub comm: Bytes,
     /// ID of the task's cgroup (its inode in cgroup2), 0 if not known.
     pub cgroup_id: u64,
+    /// Whether it descended from the process whose descendants are told apart, at that moment.
+    pub descent: Descent,
+}
+
+/// Whether a task descends from the process whose descendants are told apart
+/// ([`crate::agent::Config::descendants_of`]): a child of it, a child of a child, and so on. Who lost its
+/// parent has another one (prctl(2), `PR_SET_CHILD_SUBREAPER`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Descent {
+    /// It does not, or nobody is told apart.
+    #[default]
+    No,
+    /// It does.
+    Yes,
+    /// Nobody knows: there are too many processes between the two, or it was gone when it was
+    /// looked at.
+    Unknown,
 }
 
 /// One change of one object.

@@ -4,7 +4,7 @@
 //! nothing, and the last one about an object is true.
 
 use super::{
-    Bytes, Call, DentryKey, Device, GivenText, Glimpsed, MountAttributes, MountId, MountKey,
+    Bytes, Call, DentryKey, Descent, Device, GivenText, Glimpsed, MountAttributes, MountId, MountKey,
     NamespaceId, NamespaceInode, NamespaceKey, PeerGroupId, SuperFlags, SuperKey, Surroundings,
     UniqueMountId,
 };
@@ -29,6 +29,8 @@ pub struct Origin {
     /// When the system call of the mount family began that the thread was in, CLOCK_MONOTONIC in
     /// nanoseconds; 0 if it was in none, or if that is not known.
     pub begin_ktime_ns: u64,
+    /// Whether that thread descends from the process whose descendants are told apart.
+    pub descent: Descent,
 }
 
 impl Origin {
@@ -41,6 +43,7 @@ impl Origin {
         pid: 0,
         tid: 0,
         begin_ktime_ns: 0,
+        descent: Descent::No,
     };
 }
 

@@ -40,6 +40,14 @@ id! {
     Revision(u64);
 }
 
+impl NamespaceInode {
+    /// The inode in `mnt:[N]`, as the kernel names a mount namespace.
+    pub fn of_name(name: &[u8]) -> Option<Self> {
+        let digits = name.strip_prefix(b"mnt:[")?.strip_suffix(b"]")?;
+        Some(Self(std::str::from_utf8(digits).ok()?.parse().ok()?))
+    }
+}
+
 /// A device number as the kernel keeps it: `major << 20 | minor`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Device(pub u32);

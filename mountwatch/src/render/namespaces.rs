@@ -133,7 +133,7 @@ fn bound(tables: &Tables) -> HashMap<NamespaceInode, Vec<String>> {
     let mut found: HashMap<_, Vec<_>> = HashMap::new();
     for mount in tables.mounts().filter(|mount| tables.is_attached(mount)) {
         let Some(root) = tables.dentry(mount.root).filter(|root| root.is_literal) else { continue };
-        let Some(inode) = inode_of_name(&root.name) else { continue };
+        let Some(inode) = NamespaceInode::of_name(&root.name) else { continue };
         let from = tables.viewpoint_of_namespace(mount.namespace);
         let path = from.and_then(|from| tables.path_of(mount.key, from)).unwrap_or_default();
         let namespace = tables.namespace(mount.namespace).map_or(0, |known| known.inode.0);
@@ -145,12 +145,6 @@ fn bound(tables: &Tables) -> HashMap<NamespaceInode, Vec<String>> {
         mounts.into_iter().map(|(_, place)| format!("mount {place}")).collect()
     };
     found.into_iter().map(|(inode, mounts)| (inode, sorted(mounts))).collect()
-}
-
-/// The inode in `mnt:[N]`.
-fn inode_of_name(name: &[u8]) -> Option<NamespaceInode> {
-    let digits = name.strip_prefix(b"mnt:[")?.strip_suffix(b"]")?;
-    Some(NamespaceInode(std::str::from_utf8(digits).ok()?.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -173,9 +167,11 @@ mod tests {
         let first = Holder {
             processes: 2,
             pid: Some(1),
+            tid: Some(1),
             comm: b"sys\x1btemd"[..].into(),
             container: Some(String::from("c0ffee")),
             descriptor_of: None,
+            descriptor: None,
         };
         let third = Holder { descriptor_of: Some(77), ..Holder::default() };
         let holders = Holders::from([(NamespaceInode(100), first), (NamespaceInode(300), third)]);

@@ -195,7 +195,7 @@ fn one_text(operation: &Operation, name: &str, given: &Given<'_>, secrets: Secre
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Bytes, Container, OperationId, Runtime, Surroundings, Task};
+    use crate::model::{Bytes, Container, Descent, OperationId, Runtime, Surroundings, Task};
     use std::sync::Arc;
 
     fn operation(call: Call, arguments: [u64; 6], texts: &[(u8, &str)], result: i64) -> Operation {
@@ -218,6 +218,7 @@ mod tests {
                 uid: 1000,
                 comm: Bytes::from(&b"umo\nunt"[..]),
                 cgroup_id: 0,
+                descent: Descent::No,
             }),
             surroundings: Arc::new(Surroundings {
                 parent_pid: Some(60),

@@ -80,6 +80,8 @@ pub(super) fn state() -> State {
 /// Who is in it.
 pub(super) fn holders() -> Holders {
     let holder = Holder {
+        tid: Some(70),
+        descriptor: None,
         processes: 3,
         pid: Some(42),
         comm: Bytes::from(&b"ini t"[..]),

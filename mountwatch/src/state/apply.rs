@@ -173,5 +173,6 @@ pub(super) fn task_of(origin: Origin, commit: CommitEvent) -> Task {
         uid: commit.uid,
         comm: commit.comm,
         cgroup_id: commit.cgroup_id,
+        descent: origin.descent,
     }
 }

@@ -1,7 +1,7 @@
 //! Records of the ring buffer into events.
 
 use crate::model::{
-    Bytes, CommitEvent, DentryEvent, DentryKey, Device, Event, GroupDeadEvent, MountAttributes,
+    Bytes, CommitEvent, DentryEvent, DentryKey, Descent, Device, Event, GroupDeadEvent, MountAttributes,
     MountEvent, MountId, MountKey, NamespaceEvent, NamespaceId, NamespaceInode, NamespaceKey,
     Origin, PeerGroupId, SuperEvent, SuperFlags, SuperKey, UniqueMountId,
 };
@@ -149,6 +149,18 @@ pub fn origin(header: &Header) -> Origin {
         pid: (header.pid_tgid >> 32) as u32,
         tid: header.pid_tgid as u32,
         begin_ktime_ns: header.begin_ktime_ns,
+        descent: descent(header.flags),
+    }
+}
+
+/// What a record says of its task's descent.
+pub fn descent(flags: u32) -> Descent {
+    if flags & flag::DESCENDANT != 0 {
+        Descent::Yes
+    } else if flags & flag::DESCENT_UNKNOWN != 0 {
+        Descent::Unknown
+    } else {
+        Descent::No
     }
 }
 

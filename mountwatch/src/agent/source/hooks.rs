@@ -185,6 +185,7 @@ impl HookSource {
                 no_fentry: config.no_fentry,
             },
             kernel_log: config.kernel_log,
+            descendants_of: config.descendants_of,
             roots_max: config.faults.roots_max.unwrap_or(limits::ROOTS_MAX),
         })?;
         let ring = hooks.take_ring().ok_or(LoadError::Incomplete("ring buffer"))?;

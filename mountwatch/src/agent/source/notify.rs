@@ -14,6 +14,7 @@ pub(super) fn start(config: &Config) -> Result<Box<dyn Backend>, SourceError> {
     let config = NotifyConfig {
         ring_bytes: config.ring_bytes,
         kernel_log: config.kernel_log,
+        descendants_of: config.descendants_of,
         bounded_queue: config.faults.bounded_queue,
     };
     Ok(Box::new(Notify::start(&config)?))

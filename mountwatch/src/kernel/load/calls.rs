@@ -4,10 +4,10 @@ use std::os::fd::AsFd;
 
 use aya::{
     Ebpf,
-    maps::{Map, MapData, RingBuf},
+    maps::{Array, Map, MapData, RingBuf},
     programs::{ProgramError, RawTracePoint, TracePoint},
 };
-use mountwatch_common::{limits, name};
+use mountwatch_common::{control, limits, name};
 
 use super::{
     LoadConfig, LoadError, Losses, SYMBOLS_PATH,
@@ -70,6 +70,7 @@ impl Calls {
         check_lockdown()?;
         let features = features()?;
         let mut ebpf = open(&features, config, UNUSED, true)?;
+        set_control(&mut ebpf, control::DESCENDANTS_OF, config.descendants_of.unwrap_or(0))?;
         let words = |count: u32| count as usize * size_of::<u64>();
         let maps =
             [array(&mut ebpf, "NAMES")?, array(&mut ebpf, "AGES")?, array(&mut ebpf, "STAMPS")?];
@@ -216,6 +217,15 @@ impl Calls {
         }
         losses
     }
+}
+
+/// Before anything is attached: nothing works on a map by bpf(2) later on.
+fn set_control(ebpf: &mut Ebpf, index: u32, value: u32) -> Result<(), LoadError> {
+    const NAME: &str = "CONTROL";
+    let map = ebpf.map_mut(NAME).ok_or(LoadError::Incomplete(NAME))?;
+    Array::<_, u64>::try_from(map)
+        .and_then(|mut control| control.set(index, u64::from(value), 0))
+        .map_err(|source| LoadError::Map { name: NAME, source })
 }
 
 fn array(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, LoadError> {

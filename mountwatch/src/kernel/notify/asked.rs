@@ -69,7 +69,7 @@ impl Asked {
             id: event.id.map_or(0, |id| id.0),
             inode: event.inode,
             task: event.task.unwrap_or(origin.tid),
-            made: Made::outside(origin.tid, origin.ktime_ns),
+            made: Made::forked(origin),
         });
     }
 

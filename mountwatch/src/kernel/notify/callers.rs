@@ -1,7 +1,8 @@
 //! System calls of the mount family: who made a change, and what they were given.
 
 use super::effect::{Class, Effect, effect};
-use crate::model::{Bytes, CommitEvent, Glimpsed, NamespaceKey, Origin, UniqueMountId};
+use crate::kernel::descent;
+use crate::model::{Bytes, CommitEvent, Descent, Glimpsed, NamespaceKey, Origin, UniqueMountId};
 use crate::wire::record;
 use hashbrown::{HashMap, HashSet};
 use mountwatch_common::hook;
@@ -41,18 +42,27 @@ pub(super) struct Made {
     pub(super) ktime_ns: u64,
     /// When the call began; 0 if none is known.
     pub(super) begin_ktime_ns: u64,
+    /// The thread's descent, where a record of that time says that.
+    pub(super) descent: Option<Descent>,
 }
 
 impl Made {
     /// By a call that a record is about.
     pub(super) fn by(call: &CallRecord) -> Self {
         let (ktime_ns, begin_ktime_ns) = (call.header.ktime_ns, call.header.begin_ktime_ns);
-        Self { tid: tid_of(call), ktime_ns, begin_ktime_ns }
+        let descent = Some(record::descent(call.header.flags));
+        Self { tid: tid_of(call), ktime_ns, begin_ktime_ns, descent }
     }
 
     /// By a thread outside of any call that matters.
     pub(super) fn outside(tid: u32, ktime_ns: u64) -> Self {
-        Self { tid, ktime_ns, begin_ktime_ns: 0 }
+        Self { tid, ktime_ns, begin_ktime_ns: 0, descent: None }
+    }
+
+    /// By a thread that made a process.
+    pub(super) fn forked(origin: Origin) -> Self {
+        let descent = Some(origin.descent);
+        Self { descent, ..Self::outside(origin.tid, origin.ktime_ns) }
     }
 }
 
@@ -69,9 +79,16 @@ pub(super) struct Callers {
     notified: HashSet<(u32, u64)>,
     /// When the last drain began.
     drained_ns: u64,
+    /// The process whose descendants are told apart.
+    ancestor: Option<u32>,
 }
 
 impl Callers {
+    /// `ancestor`: the process whose descendants are told apart.
+    pub(super) fn new(ancestor: Option<u32>) -> Self {
+        Self { ancestor, ..Self::default() }
+    }
+
     /// A drain begins; the one before began at `drained_ns`.
     pub(super) fn begin_drain(&mut self, drained_ns: u64) {
         self.before = std::mem::take(&mut self.finished);
@@ -181,17 +198,32 @@ impl Callers {
 
     /// Where a change comes from.
     pub(super) fn origin(&self, made: Made) -> Origin {
-        let Made { tid, ktime_ns, begin_ktime_ns } = made;
+        let Made { tid, ktime_ns, begin_ktime_ns, .. } = made;
         let pid = self.latest(tid).map_or_else(|| process_of(tid).unwrap_or(tid), pid_of);
-        Origin { hook: hook::NOTIFY, ktime_ns, pid, tid, begin_ktime_ns, ..Origin::NOBODY }
+        let descent = made.descent.unwrap_or_else(|| self.descent(tid));
+        Origin { hook: hook::NOTIFY, ktime_ns, pid, tid, begin_ktime_ns, descent, ..Origin::NOBODY }
+    }
+
+    /// A call says from whom its thread descends. A thread that made none lately is looked at.
+    fn descent(&self, tid: u32) -> Descent {
+        let Some(ancestor) = self.ancestor else { return Descent::No };
+        let latest = self.latest(tid);
+        let of_call = latest.map(|call| record::descent(call.header.flags));
+        if latest.is_some_and(|call| self.is_of_now(call)) {
+            return of_call.unwrap_or_default();
+        }
+        descent::of_task(tid, ancestor).or(of_call).unwrap_or(Descent::Unknown)
+    }
+
+    /// It has not ended, or ended in this drain.
+    fn is_of_now(&self, call: &CallRecord) -> bool {
+        call.header.flags & flag::EXIT == 0 || call.header.ktime_ns >= self.drained_ns
     }
 
     /// The end of a thread's change.
     pub(super) fn commit(&self, tid: u32) -> CommitEvent {
         let latest = self.latest(tid);
-        let is_of_now = latest.is_some_and(|call| {
-            call.header.flags & flag::EXIT == 0 || call.header.ktime_ns >= self.drained_ns
-        });
+        let is_of_now = latest.is_some_and(|call| self.is_of_now(call));
         let of_call = latest.map(|call| CommitEvent {
             comm: record::until_zero(&call.comm).into(),
             cgroup_id: call.cgroup_id,

@@ -96,7 +96,7 @@ impl Notify {
                     if let Some((origin, begin)) = other {
                         self.commit(origin, begin, out)?;
                     }
-                    let made = Made { tid, ktime_ns, begin_ktime_ns };
+                    let made = Made { tid, ktime_ns, begin_ktime_ns, descent: None };
                     change.insert((self.callers.origin(made), out.len())).0
                 }
             };
@@ -154,7 +154,7 @@ impl Notify {
     fn own_roots(&mut self) {
         for (tid, begin_ktime_ns, ktime_ns) in std::mem::take(&mut self.umounts) {
             if !self.callers.is_notified(tid, begin_ktime_ns) {
-                self.own_root = Some(Made { tid, ktime_ns, begin_ktime_ns });
+                self.own_root = Some(Made { tid, ktime_ns, begin_ktime_ns, descent: None });
             }
         }
     }

@@ -5,6 +5,7 @@
 
 mod agent;
 mod doctor;
+mod exec;
 mod hint;
 mod info;
 mod list;
@@ -19,6 +20,7 @@ mod watch;
 mod whose;
 
 pub use agent::{AgentArgs, Mode};
+pub use exec::ExecArgs;
 pub use info::{InfoArgs, IsMountpointArgs};
 pub use list::ListArgs;
 pub use namespaces::NamespacesArgs;
@@ -142,6 +144,16 @@ pub enum Command {
     IsMountpoint(IsMountpointArgs),
     /// Follow changes in every mount namespace.
     Watch(WatchArgs),
+    /// Run a command, and list the mounts and mount namespaces that it and its processes left behind.
+    ///
+    /// Whatever it starts is watched, in sessions and namespaces of its own too. The report says who
+    /// made each, when and with which call, and how to remove them, in an order that works. It goes to
+    /// stderr, and is empty if there is nothing to say. SIGINT, SIGTERM and their like are passed on.
+    ///
+    /// Exit status: that of the command (128 more than the number of the signal that ended it; 127 it is
+    /// not there, 126 it cannot be executed), 90 it succeeded and left something behind, 1 mountwatch
+    /// failed.
+    Exec(ExecArgs),
     /// List the mount namespaces: what is in each, and what keeps it alive.
     Namespaces(NamespacesArgs),
     /// Compare the index with the kernel, now, in every mount namespace.
@@ -217,6 +229,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::List(args) => list::run(&cli.global, args),
         Command::Info(args) => info::run(&cli.global, args),
         Command::IsMountpoint(args) => info::run_is_mountpoint(&cli.global, args),
+        Command::Exec(args) => exec::run(&cli.global, args),
         Command::Namespaces(args) => namespaces::run(&cli.global, args),
         Command::Watch(args) => watch::run(&cli.global, args),
         Command::Verify(args) => verify::run(&cli.global, *args),
@@ -286,6 +299,8 @@ mod tests {
             "list -A -N 1",
             "agent --socket-mode 999",
             "agent --socket-mode 1777",
+            "exec",
+            "exec --wait x true",
         ] {
             let args = ["mountwatch"].into_iter().chain(line.split_whitespace());
             assert_eq!(Cli::try_parse_from(args).unwrap_err().exit_code(), 2, "{line}");

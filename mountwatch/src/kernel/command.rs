@@ -12,14 +12,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// Signals that are passed on to the command.
-const PASSED_ON: &[i32] = &[
-    libc::SIGINT,
-    libc::SIGTERM,
-    libc::SIGHUP,
-    libc::SIGQUIT,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-];
+const PASSED_ON: &[i32] =
+    &[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
 /// Exit status of a shell for a command that is not there, and for one that cannot be executed.
 const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
@@ -39,7 +33,9 @@ pub enum CommandError {
         status: u8,
     },
     /// No mount namespace for it.
-    #[error("it gets no mount namespace of its own: {0}; run as root, without --namespace or raise user.max_mnt_namespaces")]
+    #[error(
+        "it gets no mount namespace of its own: {0}; run as root, without --namespace or raise user.max_mnt_namespaces"
+    )]
     Namespace(#[source] io::Error),
     /// The kernel refuses something else.
     #[error("{call}: {io_error}")]
@@ -98,8 +94,8 @@ impl Parent {
     /// To be made before any thread: from now on signals are waited for, in every thread.
     pub fn new() -> Result<Self, CommandError> {
         let fail = |call| move |io_error| CommandError::Call { call, io_error };
-        let signals = Blocked::new(&[PASSED_ON, &[libc::SIGCHLD]].concat())
-            .map_err(fail("block signals"))?;
+        let signals =
+            Blocked::new(&[PASSED_ON, &[libc::SIGCHLD]].concat()).map_err(fail("block signals"))?;
         // Any process but none says that it is meant.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .map_err(io::Error::from)

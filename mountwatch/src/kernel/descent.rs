@@ -77,9 +77,7 @@ impl Status {
         let line = |name: &[u8]| {
             text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(name))
         };
-        let number = |name: &[u8]| {
-            std::str::from_utf8(line(name)?.trim_ascii()).ok()?.parse().ok()
-        };
+        let number = |name: &[u8]| std::str::from_utf8(line(name)?.trim_ascii()).ok()?.parse().ok();
         let comm = fs::read(format!("/proc/{task}/comm")).unwrap_or_default();
         Some(Self {
             process: number(b"Tgid:")?,

@@ -35,7 +35,11 @@ impl Blocked {
                 }
             }
             let error = libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut before);
-            if error == 0 { Ok(Self { set, before }) } else { Err(io::Error::from_raw_os_error(error)) }
+            if error == 0 {
+                Ok(Self { set, before })
+            } else {
+                Err(io::Error::from_raw_os_error(error))
+            }
         }
     }
 
@@ -48,8 +52,7 @@ impl Blocked {
         // SAFETY: all three live until the call returns, which fills the second.
         let (signal, info) = unsafe {
             let mut info: libc::siginfo_t = std::mem::zeroed();
-            let signal =
-                libc::sigtimedwait(&raw const self.set, &raw mut info, &raw const timeout);
+            let signal = libc::sigtimedwait(&raw const self.set, &raw mut info, &raw const timeout);
             (signal, info)
         };
         if signal >= 0 {

@@ -168,9 +168,8 @@ impl Ledger {
         self.gaps += 1;
         self.revision = now.revision();
         for namespace in now.namespaces() {
-            let is_same = |known: &Namespace| {
-                (known.inode, known.id) == (namespace.inode, namespace.id)
-            };
+            let is_same =
+                |known: &Namespace| (known.inode, known.id) == (namespace.inode, namespace.id);
             let was_there = start.namespace(namespace.key).is_some_and(|known| is_same(known));
             if !was_there && !self.namespaces.contains_key(&namespace.key) {
                 let root = namespace.root.and_then(|key| now.mount(key));

@@ -36,7 +36,8 @@ pub(super) fn turns(tables: &Tables, mounts: &[Arc<Mount>], from: Viewpoint) -> 
         }
     }
     let keys = sorted.iter().map(|mount| mount.key).collect();
-    let mut walk = Walk { tables, keys, companions, of_each, met: HashSet::new(), turns: Vec::new() };
+    let mut walk =
+        Walk { tables, keys, companions, of_each, met: HashSet::new(), turns: Vec::new() };
     for mount in &sorted {
         walk.visit(mount.key);
     }
@@ -79,7 +80,8 @@ impl Walk<'_> {
             return;
         }
         steps.push(Step::Leave(key));
-        let group = std::iter::once(key).chain(self.of_each.get(&key).into_iter().flatten().copied());
+        let group =
+            std::iter::once(key).chain(self.of_each.get(&key).into_iter().flatten().copied());
         let mut first: Vec<_> = group.flat_map(|key| self.tables.children(key)).collect();
         // The last one that is pushed is the first to go: the youngest.
         first.sort_by_key(|mount| Tables::order(mount));
@@ -125,9 +127,9 @@ fn companions(
         // Whoever nobody of the others takes along leads.
         let takes = |leader: &Mount, mount: &Mount| reaches(tables, leader, mount);
         for mount in &sorted {
-            let is_led = sorted.iter().any(|other| {
-                other.key != mount.key && takes(other, mount) && !takes(mount, other)
-            });
+            let is_led = sorted
+                .iter()
+                .any(|other| other.key != mount.key && takes(other, mount) && !takes(mount, other));
             if !is_led && !leaders.iter().any(|leader| takes(leader, mount)) {
                 leaders.push(mount);
             }

@@ -95,7 +95,9 @@ pub fn quoted(bytes: &[u8]) -> String {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+:,@%=".contains(byte);
     match std::str::from_utf8(bytes) {
         Ok(text) if !bytes.is_empty() && bytes.iter().all(is_plain) => text.to_owned(),
-        Ok(text) if text.chars().all(|char| char.is_alphanumeric() || (' '..='~').contains(&char)) => {
+        Ok(text)
+            if text.chars().all(|char| char.is_alphanumeric() || (' '..='~').contains(&char)) =>
+        {
             format!("'{}'", text.replace('\'', r"'\''"))
         }
         _ => {
@@ -209,8 +211,7 @@ fn bound(tables: &Tables, from: Viewpoint) -> HashMap<NamespaceInode, Vec<u8>> {
     let mounts = namespace.keys().filter_map(|key| tables.mount(key));
     mounts
         .filter_map(|mount| {
-            let root = tables.dentry(mount.root).filter(|root| root.is_literal)?;
-            Some((NamespaceInode::of_name(&root.name)?, tables.path_of(mount.key, from)?))
+            Some((tables.shown_namespace(mount)?, tables.path_of(mount.key, from)?))
         })
         .collect()
 }

@@ -4,9 +4,9 @@
 //! nothing, and the last one about an object is true.
 
 use super::{
-    Bytes, Call, DentryKey, Descent, Device, GivenText, Glimpsed, MountAttributes, MountId, MountKey,
-    NamespaceId, NamespaceInode, NamespaceKey, PeerGroupId, SuperFlags, SuperKey, Surroundings,
-    UniqueMountId,
+    Bytes, Call, DentryKey, Descent, Device, GivenText, Glimpsed, MountAttributes, MountId,
+    MountKey, NamespaceId, NamespaceInode, NamespaceKey, PeerGroupId, SuperFlags, SuperKey,
+    Surroundings, UniqueMountId,
 };
 use mountwatch_common::hook::Hook;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! From where a question is asked.
 
-use crate::model::{DentryKey, Mount, MountKey, NamespaceKey};
+use crate::model::{DentryKey, Mount, MountKey, NamespaceInode, NamespaceKey};
 use crate::state::Tables;
+use hashbrown::HashSet;
 
 /// A namespace and a root directory in it: what `/` means to whoever asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,18 @@ impl Tables {
     pub fn is_seen(&self, mount: &Mount) -> bool {
         self.viewpoint_of_namespace(mount.namespace)
             .is_some_and(|whole| self.path_of(mount.key, whole).is_some())
+    }
+
+    /// The mount namespace that a mount of nsfs shows, and keeps alive.
+    pub fn shown_namespace(&self, mount: &Mount) -> Option<NamespaceInode> {
+        let root = self.dentry(mount.root).filter(|root| root.is_literal)?;
+        NamespaceInode::of_name(&root.name)
+    }
+
+    /// All that are kept alive by mounts of nsfs. Takes time for every mount.
+    pub fn bound_namespaces(&self) -> HashSet<NamespaceInode> {
+        let mounts = self.mounts().filter(|mount| self.is_attached(mount));
+        mounts.filter_map(|mount| self.shown_namespace(mount)).collect()
     }
 
     /// A back end that cannot see `mnt_namespace.root` tells of the mounts below it only: the one

@@ -238,12 +238,17 @@ pub(super) fn release(release: &Release) -> String {
             format!("end process {pid} ({})", text::visible(comm))
         }
         Release::Processes { pid, comm, count } => {
-            format!("end the {count} processes that are in it, {pid} ({}) first", text::visible(comm))
+            format!(
+                "end the {count} processes that are in it, {pid} ({}) first",
+                text::visible(comm)
+            )
         }
         Release::Descriptor { pid, fd: Some(fd) } => {
             format!("end process {pid}, or let it close descriptor {fd}")
         }
-        Release::Descriptor { pid, fd: None } => format!("end process {pid}, which has a descriptor of it"),
+        Release::Descriptor { pid, fd: None } => {
+            format!("end process {pid}, which has a descriptor of it")
+        }
         Release::Mount(path) => format!("unmount {}", text::visible(path)),
         Release::Unknown => String::from(
             "nothing that keeps it is known: perhaps a descriptor in flight, or one that may not be seen",

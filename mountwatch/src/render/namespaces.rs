@@ -132,8 +132,7 @@ fn each(snapshot: &Snapshot, holders: &Holders, mut visit: impl FnMut(&Row<'_>))
 fn bound(tables: &Tables) -> HashMap<NamespaceInode, Vec<String>> {
     let mut found: HashMap<_, Vec<_>> = HashMap::new();
     for mount in tables.mounts().filter(|mount| tables.is_attached(mount)) {
-        let Some(root) = tables.dentry(mount.root).filter(|root| root.is_literal) else { continue };
-        let Some(inode) = NamespaceInode::of_name(&root.name) else { continue };
+        let Some(inode) = tables.shown_namespace(mount) else { continue };
         let from = tables.viewpoint_of_namespace(mount.namespace);
         let path = from.and_then(|from| tables.path_of(mount.key, from)).unwrap_or_default();
         let namespace = tables.namespace(mount.namespace).map_or(0, |known| known.inode.0);

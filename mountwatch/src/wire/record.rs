@@ -1,9 +1,9 @@
 //! Records of the ring buffer into events.
 
 use crate::model::{
-    Bytes, CommitEvent, DentryEvent, DentryKey, Descent, Device, Event, GroupDeadEvent, MountAttributes,
-    MountEvent, MountId, MountKey, NamespaceEvent, NamespaceId, NamespaceInode, NamespaceKey,
-    Origin, PeerGroupId, SuperEvent, SuperFlags, SuperKey, UniqueMountId,
+    Bytes, CommitEvent, DentryEvent, DentryKey, Descent, Device, Event, GroupDeadEvent,
+    MountAttributes, MountEvent, MountId, MountKey, NamespaceEvent, NamespaceId, NamespaceInode,
+    NamespaceKey, Origin, PeerGroupId, SuperEvent, SuperFlags, SuperKey, UniqueMountId,
 };
 use crate::wire::call::{Component, PathKey};
 use mountwatch_common::record::{

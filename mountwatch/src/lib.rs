@@ -36,7 +36,7 @@
 //! The rooms, in the order in which data flows: [`kernel`] (programs, ring, scans) → [`wire`]
 //! (bytes into events) → [`model`] (nouns) → [`state`] (events into snapshots) → [`query`]
 //! (questions) → [`render`] (answers as text) → [`cli`]. [`agent`] is the thread that joins them,
-//! [`verify`] the proof against the kernel. `model`, `wire`, `state`, `query` and `render` are pure.
+//! [`verify`] the proof against the kernel. `model`, `wire`, `state`, `query`, `leaks` and `render` are pure.
 #![warn(clippy::indexing_slicing)]
 
 pub mod agent;

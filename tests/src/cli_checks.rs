@@ -4,6 +4,7 @@ use crate::agent_checks;
 use crate::agent_load_checks;
 use crate::command::Unshare;
 use crate::doctor_checks;
+use crate::exec_checks;
 use crate::findmnt_checks;
 use crate::operation_checks;
 use crate::report::{self, Report, Verdict};
@@ -173,6 +174,13 @@ const CHECKS: &[(&str, Check)] = &[
     ("cli_agent_resume", agent_load_checks::resume),
     ("cli_agent_bad_input", agent_load_checks::bad_input),
     ("cli_agent_limits", agent_load_checks::limits),
+    ("cli_exec_clean", exec_checks::clean),
+    ("cli_exec_grandchild", exec_checks::left_by_a_grandchild),
+    ("cli_exec_namespaces", exec_checks::left_in_other_namespaces),
+    ("cli_exec_propagation", exec_checks::left_by_propagation),
+    ("cli_exec_status", exec_checks::status),
+    ("cli_exec_wait", exec_checks::wait),
+    ("cli_exec_poll", exec_checks::poll),
 ];
 
 /// The names of all checks.

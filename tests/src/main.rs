@@ -14,7 +14,7 @@
 //! | `lifetime` | namespaces die though they are watched |
 //! | `cycles` | a thousand short-lived mounts in a second |
 //! | `simulated` | the same on a simulated kernel, without root |
-//! | `cli_checks`, `watch_checks`, `doctor_checks`, `findmnt_checks`, `operation_checks` | the command `mountwatch` |
+//! | `cli_checks`, `watch_checks`, `doctor_checks`, `exec_checks`, `findmnt_checks`, `operation_checks` | the command `mountwatch` |
 //! | `agent`, `agent_checks`, `agent_load_checks` | `mountwatch agent` |
 //! | `report`, `kernel` | results, and what may be skipped |
 
@@ -27,6 +27,7 @@ mod command;
 mod cycles;
 mod disk;
 mod doctor_checks;
+mod exec_checks;
 mod execute;
 mod faults;
 mod findmnt_checks;

@@ -5,7 +5,7 @@ use super::unmount::Around;
 use super::{Left, LeftMount, LeftNamespace, Maker, Owner};
 use crate::model::{
     Change, ChangeKind, Descent, Holders, Mount, MountId, MountKey, Namespace, NamespaceInode,
-    NamespaceKey, Revision, Task, UniqueMountId,
+    NamespaceKey, Operation, OperationId, Revision, Task, UniqueMountId,
 };
 use crate::query::Viewpoint;
 use crate::state::{Published, Snapshot, Tables};
@@ -18,9 +18,14 @@ pub struct Ledger {
     mounts: HashMap<MountKey, Noted>,
     /// Born since the start; `None`: by somebody else.
     namespaces: HashMap<NamespaceKey, Option<Born>>,
+    /// Those that attached or made what is noted here, once they are over.
+    operations: HashMap<OperationId, Option<Arc<Operation>>>,
     revision: Revision,
     gaps: u64,
 }
+
+/// Operations of what is gone again that are kept before they are dropped all at once.
+const OPERATIONS_SPARE: usize = 1_024;
 
 /// A mount that came since the start.
 #[derive(Clone, Debug)]
@@ -49,16 +54,18 @@ struct By {
     owner: Owner,
     task: Option<Arc<Task>>,
     ktime_ns: u64,
+    operation: Option<OperationId>,
 }
 
 impl By {
-    const NOBODY: Self = Self { owner: Owner::Unknown, task: None, ktime_ns: 0 };
+    const NOBODY: Self = Self { owner: Owner::Unknown, task: None, ktime_ns: 0, operation: None };
 
     /// `None`: somebody else did it.
     fn of(change: &Change) -> Option<Self> {
         let descent = change.task.as_ref().map_or(Descent::Unknown, |task| task.descent);
         let owner = Owner::of(descent)?;
-        Some(Self { owner, task: change.task.clone(), ktime_ns: change.ktime_ns })
+        let (task, ktime_ns) = (change.task.clone(), change.ktime_ns);
+        Some(Self { owner, task, ktime_ns, operation: change.operation })
     }
 
     /// The same by the operation that made a mount, if that is known.
@@ -67,17 +74,8 @@ impl By {
         let Some(operation) = operation else { return Some(Self::NOBODY) };
         let owner = Owner::of(operation.task.descent)?;
         let task = Some(Arc::clone(&operation.task));
-        Some(Self { owner, task, ktime_ns: operation.begin_ktime_ns })
-    }
-
-    fn maker(&self, tables: &Tables, mount: Option<&Mount>) -> Maker {
-        let operation = mount.and_then(|mount| tables.operation(mount.provenance.created_by?));
-        Maker {
-            owner: self.owner,
-            task: self.task.clone(),
-            ktime_ns: self.ktime_ns,
-            operation: operation.cloned(),
-        }
+        let (ktime_ns, operation) = (operation.begin_ktime_ns, Some(operation.id));
+        Some(Self { owner, task, ktime_ns, operation })
     }
 }
 
@@ -97,6 +95,7 @@ impl Ledger {
         Self {
             mounts: HashMap::new(),
             namespaces: HashMap::new(),
+            operations: HashMap::new(),
             revision: start.revision(),
             gaps: 0,
         }
@@ -121,6 +120,7 @@ impl Ledger {
             if let ChangeKind::NamespaceBorn { namespace, inode } = &change.kind {
                 births.insert(*namespace);
                 let born = By::of(change).map(|by| Born { inode: *inode, by });
+                self.expect(born.as_ref().and_then(|born| born.by.operation));
                 self.namespaces.insert(*namespace, born);
             }
         }
@@ -137,6 +137,25 @@ impl Ledger {
                 }
                 _ => {}
             }
+        }
+        // It is told with its changes or after them.
+        for operation in &step.transaction.operations {
+            if let Some(place) = self.operations.get_mut(&operation.id) {
+                *place = Some(Arc::clone(operation));
+            }
+        }
+    }
+
+    fn expect(&mut self, operation: Option<OperationId>) {
+        let Some(id) = operation else { return };
+        self.operations.entry(id).or_default();
+        let noted = self.mounts.len() + self.namespaces.len();
+        if self.operations.len() > 2 * noted + OPERATIONS_SPARE {
+            let of_mounts = self.mounts.values().filter_map(|noted| noted.by.operation);
+            let born = self.namespaces.values().flatten();
+            let of_namespaces = born.filter_map(|born| born.by.operation);
+            let used: HashSet<_> = of_mounts.chain(of_namespaces).chain([id]).collect();
+            self.operations.retain(|id, _| used.contains(id));
         }
     }
 
@@ -156,6 +175,7 @@ impl Ledger {
         // Another mount may have had its key.
         self.mounts.remove(&mount.key);
         if let Some(by) = by {
+            self.expect(by.operation);
             let (id, unique_id) = (mount.id, mount.unique_id);
             self.mounts.insert(mount.key, Noted { id, unique_id, is_part, by });
         }
@@ -214,7 +234,7 @@ impl Ledger {
             let Some(noted) = self.mounts.get(&turn.mount.key) else { continue };
             let path = around.path(&turn.mount);
             left.mounts.push(LeftMount {
-                maker: noted.by.maker(now, Some(&turn.mount)),
+                maker: self.maker(&noted.by, now),
                 unmount: around.unmount(&turn, path.as_deref()),
                 foreign_children: around.foreign_children(turn.mount.key),
                 path,
@@ -226,15 +246,21 @@ impl Ledger {
             if namespace.inode != born.inode {
                 continue;
             }
-            let root = namespace.root.and_then(|root| now.mount(root));
             left.namespaces.push(LeftNamespace {
-                maker: born.by.maker(now, root.map(|root| &**root)),
+                maker: self.maker(&born.by, now),
                 namespace: Arc::clone(namespace),
                 release: around.release(namespace.inode),
             });
         }
         left.namespaces.sort_by_key(|left| (left.maker.ktime_ns, left.namespace.inode));
         left
+    }
+
+    fn maker(&self, by: &By, tables: &Tables) -> Maker {
+        let known = by.operation.and_then(|id| {
+            self.operations.get(&id).cloned().flatten().or_else(|| tables.operation(id).cloned())
+        });
+        Maker { owner: by.owner, task: by.task.clone(), ktime_ns: by.ktime_ns, operation: known }
     }
 
     /// The mounts that are still there, but those that are parts of their namespaces.

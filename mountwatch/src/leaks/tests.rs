@@ -17,7 +17,7 @@ const OWN: u32 = 100;
 const OTHER: u32 = 200;
 const ROOT: &str = "1 0 8:1 / / rw - ext4 d rw\n";
 
-fn index(own: &str, other: &str) -> Snapshot {
+fn index(own: &str, other: &str) -> Arc<Snapshot> {
     let index = Index::new().namespace(OWN, &format!("{ROOT}{own}")).unwrap();
     let root = ROOT.replace("1 0", "2 0");
     index.namespace(OTHER, &format!("{root}{other}")).unwrap().snapshot()
@@ -49,13 +49,13 @@ fn born(snapshot: &Snapshot, inode: u32, descent: Option<Descent>) -> Change {
     by(ChangeKind::NamespaceBorn { namespace, inode: NamespaceInode(inode) }, descent)
 }
 
-fn step(snapshot: &Snapshot, changes: Vec<Change>) -> Published {
+fn step(snapshot: &Arc<Snapshot>, changes: Vec<Change>) -> Published {
     let revision = snapshot.revision();
     let transaction = Transaction { revision, changes, operations: Vec::new() };
-    Published { snapshot: Arc::new(snapshot.clone()), transaction: Arc::new(transaction) }
+    Published { snapshot: Arc::clone(snapshot), transaction: Arc::new(transaction) }
 }
 
-fn left_after(snapshot: &Snapshot, steps: Vec<Vec<Change>>, holders: &Holders) -> Left {
+fn left_after(snapshot: &Arc<Snapshot>, steps: Vec<Vec<Change>>, holders: &Holders) -> Left {
     let mut ledger = Ledger::new(snapshot);
     for changes in steps {
         ledger.take(&step(snapshot, changes));

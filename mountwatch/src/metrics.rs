@@ -13,10 +13,12 @@ mod status;
 pub use status::{Gauges, Process};
 
 use crate::agent::Status;
+use crate::exports::Dropped;
 use crate::model::{ChangeKind, Transaction};
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use std::time::Duration;
@@ -64,6 +66,7 @@ pub struct Metrics {
     operation_duration: Histograms,
     queries: Family<Labels, Counter>,
     query_duration: Histograms,
+    dropped: Family<Labels, Gauge>,
     registry: Registry,
 }
 
@@ -111,7 +114,22 @@ impl Metrics {
             Unit::Seconds,
             query_duration.clone(),
         );
-        Self { events, lag, operations, operation_duration, queries, query_duration, registry }
+        let dropped = Family::default();
+        registry.register(
+            "export_dropped",
+            "Lines and records that an export did not get rid of, by reason",
+            dropped.clone(),
+        );
+        Self {
+            events,
+            lag,
+            operations,
+            operation_duration,
+            queries,
+            query_duration,
+            dropped,
+            registry,
+        }
     }
 
     /// Counts what a published step did. `now_ktime_ns`: CLOCK_MONOTONIC when it was published.
@@ -143,6 +161,16 @@ impl Metrics {
     pub fn query(&self, call: &'static str, code: &'static str, duration: Duration) {
         self.queries.get_or_create(&[("call", call), ("code", code)]).inc();
         self.query_duration.get_or_create(&[("call", call)]).observe(duration.as_secs_f64());
+    }
+
+    /// Says what an export (`lines`, `otlp`) did not get rid of so far.
+    pub fn dropped(&self, export: &'static str, dropped: Dropped) {
+        let reasons =
+            [("rate", dropped.rate), ("queue", dropped.queue), ("failed", dropped.failed)];
+        for (reason, count) in reasons {
+            let gauge = self.dropped.get_or_create(&[("export", export), ("reason", reason)]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// All of them as text.

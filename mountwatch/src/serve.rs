@@ -7,6 +7,7 @@
 mod barrier;
 mod complaints;
 mod copies;
+mod exporter;
 mod incoming;
 mod journal;
 mod limits;
@@ -18,6 +19,8 @@ mod systemd;
 mod watch;
 
 use crate::agent::{Config, StartError, Tracker, TrackerError};
+use crate::exports::{HttpError, JsonLinesError, OtlpError, TextfileError};
+use crate::metrics::Metrics;
 use crate::proto::DESCRIPTORS;
 use crate::proto::v1::index_server::IndexServer;
 use crate::proto::v1::mountwatch_server::MountwatchServer;
@@ -38,6 +41,8 @@ use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch as channel};
 use tonic::transport::Server;
+
+pub use exporter::Exports;
 
 /// Where the agent's socket is by default.
 pub const SOCKET: &str = "/run/mountwatch/mountwatch.sock";
@@ -64,6 +69,8 @@ pub struct ServeConfig {
     pub socket_group: Option<String>,
     /// Whether values of options that hold secrets are shown to everybody.
     pub secrets: Secrets,
+    /// What leaves the agent by itself.
+    pub exports: Exports,
 }
 
 impl ServeConfig {
@@ -75,6 +82,7 @@ impl ServeConfig {
             socket_mode: SOCKET_MODE,
             socket_group: None,
             secrets: Secrets::Hidden,
+            exports: Exports::default(),
         }
     }
 }
@@ -123,6 +131,18 @@ pub enum ServeError {
     /// HTTP/2 over the socket.
     #[error("cannot serve: {0}")]
     Serve(#[from] tonic::transport::Error),
+    /// Metrics over HTTP.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// Metrics in a file.
+    #[error(transparent)]
+    Textfile(#[from] TextfileError),
+    /// JSON lines.
+    #[error(transparent)]
+    JsonLines(#[from] JsonLinesError),
+    /// OpenTelemetry.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     /// The definitions of the interface.
     #[error("cannot tell the interface: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -139,6 +159,7 @@ struct Agent {
     backend: String,
     secrets: Secrets,
     counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
     complaints: Complaints,
     watchers: Arc<Semaphore>,
     watchers_of_users: Places,
@@ -180,7 +201,10 @@ pub fn serve(config: &ServeConfig) -> Result<(), ServeError> {
         .build()
         .map_err(cannot("start the event loop"))?;
     let group = socket.group;
-    let done = runtime.block_on(agent.run(listener, group, &manager));
+    let done = runtime.block_on(async {
+        exporter::start(&agent, &config.exports).await?;
+        agent.run(listener, group, &manager).await
+    });
     drop(socket);
     // Calls that wait for a lock of the kernel are not waited for.
     runtime.shutdown_background();
@@ -202,6 +226,7 @@ impl Agent {
             backend,
             secrets,
             counters,
+            metrics: Arc::default(),
             complaints: Complaints::default(),
             watchers: Arc::new(Semaphore::new(limits::WATCHERS_MAX)),
             watchers_of_users: Places::default(),

@@ -7,6 +7,7 @@ use super::{Global, start};
 use crate::kernel::command::{Came, CommandError, Ended, Parent};
 use crate::kernel::descent::{self, Process};
 use crate::kernel::holders;
+use crate::kernel::host::clock;
 use crate::model::Holders;
 use crate::render::{Exit, Judgement};
 use anyhow::{Context, bail};
@@ -97,7 +98,7 @@ pub(super) fn run(global: &Global, args: &ExecArgs) -> anyhow::Result<ExitCode> 
         left: &left,
         processes: &processes,
         notes: &book.notes(&told, left.has_unknown()),
-        clock: start::clock(),
+        clock: clock(),
         secrets: global.secrets(),
     };
     reports.write(&judgement)?;

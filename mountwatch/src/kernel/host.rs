@@ -25,6 +25,11 @@ fn read_ns(clock: ClockId) -> u64 {
     part(time.tv_sec) * 1_000_000_000 + part(time.tv_nsec)
 }
 
+/// `fs.mount-max`: how many mounts a mount namespace may have.
+pub fn mount_max() -> Option<u64> {
+    std::fs::read_to_string("/proc/sys/fs/mount-max").ok()?.trim().parse().ok()
+}
+
 /// Release of the running kernel, as `uname -r` says it.
 pub fn kernel_release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()

@@ -173,6 +173,7 @@ pub(super) fn task_of(task: v1::Task) -> Task {
         uid: task.uid,
         comm: task.comm.into(),
         cgroup_id: task.cgroup_id,
+        ..Task::default()
     }
 }
 

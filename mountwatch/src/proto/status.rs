@@ -124,5 +124,6 @@ pub(crate) fn holder_of(holder: v1::Holder) -> Holder {
         comm: holder.comm.into(),
         container: holder.container,
         descriptor_of: holder.descriptor_of,
+        ..Holder::default()
     }
 }

@@ -5,7 +5,9 @@ use super::event::{said_of, to_what};
 use super::mount::{answer_of, as_of, mount_of_info, to_info};
 use super::v1;
 use crate::fake::Index;
-use crate::model::{Coverage, Device, Holder, Holders, NamespaceInode, Revision, Task};
+use crate::model::{
+    Coverage, Device, Holder, Holders, NamespaceInode, OperationId, Revision, Task,
+};
 use crate::query::MountQueries;
 use crate::render::{
     Facts, Said, SaidChange, SaidKind, SaidNamespace, SaidRename, Saying, Secrets, mountinfo,
@@ -185,16 +187,19 @@ fn lines_stay_as_they_are() {
         namespace,
         is_attached,
     });
-    let task = Task { pid: 7, tid: 8, uid: 9, comm: b"m\xff"[..].into(), cgroup_id: 3 };
+    let task =
+        Task { pid: 7, tid: 8, uid: 9, comm: b"m\xff"[..].into(), cgroup_id: 3, ..Task::default() };
     let changes = kinds.into_iter().chain(glimpsed).map(|kind| {
         let task = Some(Arc::new(task.clone()));
-        Saying::Change(Box::new(SaidChange { kind, hook: hook::ATTACH, ktime_ns: 77, task }))
+        let (hook, operation) = (hook::ATTACH, OperationId::new(4));
+        Saying::Change(Box::new(SaidChange { kind, hook, ktime_ns: 77, task, operation }))
     });
     let by_scan = Saying::Change(Box::new(SaidChange {
         kind: SaidKind::Attach(facts(3)),
         hook: hook::SCAN,
         ktime_ns: 0,
         task: None,
+        operation: None,
     }));
     let others = [Saying::Present(Box::new(facts(4))), Saying::Synced, Saying::Coverage, by_scan];
     for what in changes.chain(others) {

@@ -57,7 +57,7 @@ fn mount(left: &LeftMount, scene: &mut Scene<'_>, judgement: &Judgement<'_>) -> 
     object.put_bytes("fstype", facts.fs_type.as_deref());
     object.put_bytes("source", Some(&facts.source));
     object.put("options", facts.options.as_str());
-    object.put("device", facts.device.as_str());
+    object.put("device", facts.device.to_string());
     put_maker(&mut object, &left.maker, judgement);
     object.put("unmount", left.unmount.command());
     let with = match left.unmount {

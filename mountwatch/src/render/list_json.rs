@@ -76,7 +76,7 @@ mod tests {
         let view = View::new(tables, sample::view(tables), Secrets::Hidden);
         let parts = [(view, tables.list(view.from))];
         let (revision, coverage) = (Some(Revision(7)), &Coverage::Complete);
-        let source = Source { answered_by: "hooks", revision, coverage };
+        let source = Source { answered_by: "hooks", revision, coverage, clock: None };
         let text = list_json(&parts, columns, shape, source);
         let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(parsed.get("revision").unwrap(), 7);

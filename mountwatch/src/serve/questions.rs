@@ -29,9 +29,18 @@ impl Agent {
         mount_of_info(info, in_parent, self.secrets)
     }
 
-    /// Counts a call, and complains in the log about one that means nothing.
-    fn judge<T>(&self, answered: Answered<T>) -> Answered<T> {
+    /// Answers a call, counts it, and complains in the log about one that means nothing. Of a call that
+    /// stays it is the time to its first message that counts.
+    async fn judge<T>(
+        &self,
+        call: &'static str,
+        answer: impl Future<Output = Answered<T>>,
+    ) -> Answered<T> {
+        let begin = std::time::Instant::now();
+        let answered = answer.await;
         count(&self.counters.calls);
+        let code = answered.as_ref().err().map_or(tonic::Code::Ok, Status::code);
+        self.metrics.query(call, code_name(code), begin.elapsed());
         if let Err(status) = &answered
             && status.code() == tonic::Code::InvalidArgument
         {
@@ -39,6 +48,24 @@ impl Agent {
             self.complaints.complain(status.message());
         }
         answered
+    }
+}
+
+/// A code as gRPC's specification writes it.
+fn code_name(code: tonic::Code) -> &'static str {
+    use tonic::Code;
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::Internal => "INTERNAL",
+        _ => "OTHER",
     }
 }
 
@@ -59,42 +86,42 @@ impl Mountwatch for Service {
         &self,
         request: Request<v1::IsMountPointRequest>,
     ) -> Answered<v1::IsMountPointResponse> {
-        self.judge(self.is_one(request).await)
+        self.judge("IsMountPoint", self.is_one(request)).await
     }
 
     async fn get_mount(
         &self,
         request: Request<v1::GetMountRequest>,
     ) -> Answered<v1::GetMountResponse> {
-        self.judge(self.one(request).await)
+        self.judge("GetMount", self.one(request)).await
     }
 
     async fn covering_mount(
         &self,
         request: Request<v1::CoveringMountRequest>,
     ) -> Answered<v1::CoveringMountResponse> {
-        self.judge(self.covering(request).await)
+        self.judge("CoveringMount", self.covering(request)).await
     }
 
     async fn list_mounts(
         &self,
         request: Request<v1::ListMountsRequest>,
     ) -> Answered<Self::ListMountsStream> {
-        self.judge(self.list(request).await)
+        self.judge("ListMounts", self.list(request)).await
     }
 
     async fn get_host_path(
         &self,
         request: Request<v1::GetHostPathRequest>,
     ) -> Answered<v1::GetHostPathResponse> {
-        self.judge(self.host_path(request).await)
+        self.judge("GetHostPath", self.host_path(request)).await
     }
 
     async fn list_namespaces(
         &self,
         request: Request<v1::ListNamespacesRequest>,
     ) -> Answered<v1::ListNamespacesResponse> {
-        self.judge(self.namespaces(request).await)
+        self.judge("ListNamespaces", self.namespaces(request)).await
     }
 
     async fn get_status(
@@ -123,14 +150,14 @@ impl Mountwatch for Service {
     }
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Answered<Self::WatchStream> {
-        self.judge(self.follow(request).await)
+        self.judge("Watch", self.follow(request)).await
     }
 
     async fn wait_for_mount(
         &self,
         request: Request<v1::WaitForMountRequest>,
     ) -> Answered<v1::WaitForMountResponse> {
-        self.judge(self.wait(request).await)
+        self.judge("WaitForMount", self.wait(request)).await
     }
 }
 

@@ -1,7 +1,6 @@
 //! The steps of the index while a command runs.
 
-use crate::agent::{Lagged, Status, Subscription, Tracker};
-use crate::cli::start;
+use crate::agent::{Status, Subscription, Tracker};
 use crate::leaks::{Ledger, Left};
 use crate::model::{Coverage, Holders, NamespaceInode};
 use crate::state::Snapshot;
@@ -31,16 +30,13 @@ impl<'a> Book<'a> {
     /// Takes what is there.
     pub(super) fn take(&mut self) -> anyhow::Result<()> {
         while let Some(step) = self.changes.try_recv() {
-            match step {
-                Ok(step) => {
-                    self.ledger.take(&step);
-                    self.latest = Arc::clone(&step.snapshot);
-                }
-                Err(Lagged) => {
-                    let (now, changes) = self.tracker.subscribe().context("follow the changes")?;
-                    self.ledger.skip_to(&self.start, &now);
-                    (self.latest, self.changes) = (now, changes);
-                }
+            if let Ok(step) = step {
+                self.ledger.take(&step);
+                self.latest = Arc::clone(&step.snapshot);
+            } else {
+                let (now, changes) = self.tracker.subscribe().context("follow the changes")?;
+                self.ledger.skip_to(&self.start, &now);
+                (self.latest, self.changes) = (now, changes);
             }
         }
         Ok(())
@@ -75,7 +71,10 @@ impl<'a> Book<'a> {
     }
 
     pub(super) fn left(&self, holders: &Holders) -> anyhow::Result<Left> {
-        let from = start::own_view(self.tracker, &self.latest)?;
+        let from = self
+            .tracker
+            .viewpoint_of_task(&self.latest, std::process::id())
+            .context("find the root directory of this process")?;
         Ok(self.ledger.left(&self.latest, from, holders))
     }
 

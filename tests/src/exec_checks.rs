@@ -318,7 +318,7 @@ pub(crate) fn wait(setting: &Setting) -> Result<()> {
         let output = stage.exec(&["--wait", "50"], script, &[])?;
         ensure_status(&output, 0)?;
         ensure!(output.stderr.is_empty(), "not silent: {output:?}");
-        let script = r"( setsid sh -c 'exec > /dev/null 2>&1; exec sleep 1000' & )";
+        let script = "( setsid sh -c 'exec > /dev/null 2>&1; exec sleep 1000' & )";
         let found = stage.report(script, &[], 0)?;
         let processes = list(&found, "processes")?;
         ensure!(processes.len() == 1 && found["clean"] == true, "{found}");

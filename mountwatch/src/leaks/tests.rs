@@ -11,7 +11,7 @@ use crate::query::Viewpoint;
 use crate::state::{Published, Snapshot};
 use mountwatch_common::hook;
 use proptest::prelude::*;
-use std::fmt::Write as _;
+use std::fmt::Write;
 use std::process::Command;
 
 const OWN: u32 = 100;
@@ -219,12 +219,12 @@ fn copies_go_with_the_mount_that_they_were_copied_from() {
 #[test]
 fn after_a_gap_what_is_new_is_of_nobody_who_is_known() {
     let before = index("", "");
-    // The last mount of all: those before it are known by the same keys.
-    let after = index("", "10 2 0:10 / /a rw - tmpfs a rw\n");
+    // The last line, so that the other mounts have the same made-up IDs.
+    let after = index("", "20 2 0:20 / /a rw - tmpfs a rw\n");
     let mut ledger = Ledger::new(&before);
     ledger.skip_to(&before, &after);
     let left = ledger.left(&after, view(&after), &Holders::new());
-    assert_eq!((ids(&left), ledger.gaps()), (vec![10], 1));
+    assert_eq!((ids(&left), ledger.gaps()), (vec![20], 1));
     assert!(left.has_unknown() && left.namespaces.is_empty());
 }
 
@@ -245,6 +245,7 @@ fn words_survive_a_shell() {
         b"/$HOME`x`\"",
         b"/\xff\x01",
         b"/a\nb",
+        b"-\x7fx",
         b"/100%\n\\n x",
         "/größe".as_bytes(),
         "/\u{202e}x".as_bytes(),
@@ -277,7 +278,7 @@ proptest! {
         for (number, (parent, is_shared, is_both)) in parents.iter().enumerate() {
             let number = u32::try_from(number).unwrap();
             let (up, path) = match parent.checked_rem(mounts.len() + 1) {
-                Some(at) if at > 0 => mounts[at - 1].clone(),
+                Some(at) if at > 0 => mounts.get(at - 1).cloned().unwrap_or_default(),
                 _ => (0, String::new()),
             };
             let path = format!("{path}/{number}");
@@ -288,14 +289,20 @@ proptest! {
                     continue;
                 }
                 let parent = if up == 0 { root } else { base + up };
-                let (id, minor) = (base + number + 1, number + 1);
-                writeln!(line, "{id} {parent} 0:{minor} / {path} rw {field} x rw").unwrap();
+                writeln!(
+                    line,
+                    "{} {parent} 0:{} / {path} rw {field} x rw",
+                    base + number + 1,
+                    number + 1
+                )
+                .unwrap();
             }
             if *is_both {
                 mounts.push((number + 1, path));
             }
         }
-        let snapshot = index(&lines[0], &lines[1]);
+        let [own, other] = &lines;
+        let snapshot = index(own, other);
         let made: Vec<_> =
             snapshot.mounts().filter(|mount| mount.id.0 >= 1_000).cloned().collect();
         let turns = turns(&snapshot, &made, view(&snapshot));
@@ -305,11 +312,11 @@ proptest! {
             // A companion is gone with its leader.
             let leader = turn.goes_with.map(|key| at(key).unwrap());
             prop_assert!(leader.is_none_or(|leader| leader < number));
-            prop_assert!(leader.is_none_or(|leader| turns[leader].goes_with.is_none()));
+            prop_assert!(leader.is_none_or(|leader| turns.get(leader).unwrap().goes_with.is_none()));
             let gone_at = leader.unwrap_or(number);
             for child in snapshot.children(turn.mount.key) {
                 let child_at = at(child.key).unwrap();
-                let with = turns[child_at].goes_with.map_or(child_at, |key| at(key).unwrap());
+                let with = turns.get(child_at).unwrap().goes_with.map_or(child_at, |key| at(key).unwrap());
                 prop_assert!(with < gone_at, "{} on {}", child.id, turn.mount.id);
             }
         }

@@ -102,10 +102,13 @@ pub fn quoted(bytes: &[u8]) -> String {
         }
         _ => {
             let mut line = String::from("\"$(printf '");
-            for byte in bytes {
+            for (at, byte) in bytes.iter().enumerate() {
                 match byte {
                     b'%' => line.push_str("%%"),
-                    byte if is_plain(byte) => line.push(char::from(*byte)),
+                    // At the start it would be an option.
+                    byte if is_plain(byte) && (at > 0 || *byte != b'-') => {
+                        line.push(char::from(*byte));
+                    }
                     // Writing to a `String` cannot fail.
                     byte => drop(write!(line, "\\{byte:03o}")),
                 }

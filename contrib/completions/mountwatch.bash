@@ -16,6 +16,9 @@ _mountwatch() {
             ",$1")
                 cmd="mountwatch"
                 ;;
+            mountwatch,agent)
+                cmd="mountwatch__subcmd__agent"
+                ;;
             mountwatch,doctor)
                 cmd="mountwatch__subcmd__doctor"
                 ;;
@@ -45,6 +48,9 @@ _mountwatch() {
                 ;;
             mountwatch,watch)
                 cmd="mountwatch__subcmd__watch"
+                ;;
+            mountwatch__subcmd__help,agent)
+                cmd="mountwatch__subcmd__help__subcmd__agent"
                 ;;
             mountwatch__subcmd__help,doctor)
                 cmd="mountwatch__subcmd__help__subcmd__doctor"
@@ -83,12 +89,94 @@ _mountwatch() {
 
     case "${cmd}" in
         mountwatch)
-            opts="-h -V --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help --version list info is-mountpoint watch exec namespaces verify status doctor help"
+            opts="-h -V --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help --version agent list info is-mountpoint watch exec namespaces verify status doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --backend)
+                    COMPREPLY=($(compgen -W "auto hooks notify poll none" -- "${cur}"))
+                    return 0
+                    ;;
+                --ring-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --without-hook)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fallback-hook)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mute-hook)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        mountwatch__subcmd__agent)
+            opts="-h --socket-group --socket-mode --metrics --metrics-textfile --export-file --export-file-bytes --export-files --otlp --export-rate --export-events --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket-group)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket-mode)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --metrics)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --metrics-textfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --export-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --export-file-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --export-files)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --otlp)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --export-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --export-events)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --backend)
                     COMPREPLY=($(compgen -W "auto hooks notify poll none" -- "${cur}"))
                     return 0
@@ -117,12 +205,16 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__doctor)
-            opts="-J -h --json --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-J -h --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --backend)
                     COMPREPLY=($(compgen -W "auto hooks notify poll none" -- "${cur}"))
                     return 0
@@ -151,7 +243,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__exec)
-            opts="-J -h --json --output --junit --namespace --wait --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-J -h --json --output --junit --namespace --wait --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -166,6 +258,10 @@ _mountwatch() {
                     return 0
                     ;;
                 --wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -197,8 +293,22 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__help)
-            opts="list info is-mountpoint watch exec namespaces verify status doctor help"
+            opts="agent list info is-mountpoint watch exec namespaces verify status doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        mountwatch__subcmd__help__subcmd__agent)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -351,7 +461,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__info)
-            opts="-N -T -J -h --task --ns --target --json --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-N -T -J -h --task --ns --target --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -366,6 +476,10 @@ _mountwatch() {
                     return 0
                     ;;
                 --ns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -397,7 +511,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__is__subcmd__mountpoint)
-            opts="-N -q -v -J -h --task --ns --no-bind --quiet --verbose --json --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-N -q -v -J -h --task --ns --no-bind --quiet --verbose --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -412,6 +526,10 @@ _mountwatch() {
                     return 0
                     ;;
                 --ns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -443,7 +561,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__list)
-            opts="-N -A -M -T -R -t -O -S -f -J -o -H -l -a -r -P -y -n -v -h --task --ns --all-namespaces --mountpoint --target --submounts --types --options --source --id --uniq-id --real --pseudo --shadowed --no-bind --first-only --json --output --output-all --list-columns --tree --list --ascii --raw --pairs --shell --noheadings --nofsroot --mountinfo --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-N -A -M -T -R -t -O -S -f -J -o -H -l -a -r -P -y -n -v -h --task --ns --all-namespaces --mountpoint --target --submounts --types --options --source --id --uniq-id --real --pseudo --shadowed --no-bind --first-only --json --output --output-all --list-columns --tree --list --ascii --raw --pairs --shell --noheadings --nofsroot --mountinfo --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -517,6 +635,10 @@ _mountwatch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --backend)
                     COMPREPLY=($(compgen -W "auto hooks notify poll none" -- "${cur}"))
                     return 0
@@ -545,7 +667,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__namespaces)
-            opts="-J -o -n -h --json --output --noheadings --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-J -o -n -h --json --output --noheadings --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -556,6 +678,10 @@ _mountwatch() {
                     return 0
                     ;;
                 -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -587,12 +713,16 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__status)
-            opts="-J -h --json --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-J -h --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --backend)
                     COMPREPLY=($(compgen -W "auto hooks notify poll none" -- "${cur}"))
                     return 0
@@ -621,13 +751,17 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__verify)
-            opts="-J -h --json --settle-ms --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-J -h --json --settle-ms --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --settle-ms)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -659,7 +793,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__watch)
-            opts="-J -n -q -h --initial --json --operations --no-operations --count --timeout --quiet --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-J -n -q -h --initial --json --operations --no-operations --count --timeout --quiet --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -674,6 +808,10 @@ _mountwatch() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_mountwatch_global_optspecs
-    string join \n backend= show-secrets kernel-log ring-bytes= without-hook= fallback-hook= no-fentry mute-hook= h/help V/version
+    string join \n socket= no-agent backend= show-secrets kernel-log ring-bytes= without-hook= fallback-hook= no-fentry mute-hook= h/help V/version
 end
 
 function __fish_mountwatch_needs_command
@@ -24,7 +24,8 @@ function __fish_mountwatch_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c mountwatch -n "__fish_mountwatch_needs_command" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -l socket -d 'The agent\'s socket. Commands ask the agent if it is there; \'\' for none' -r -F
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -l backend -d 'How the kernel is watched. Naming a back end means that no agent is asked' -r -f -a "auto\t'The best one that this host allows'
 hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
 notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
@@ -33,11 +34,13 @@ complete -c mountwatch -n "__fish_mountwatch_needs_command" -l ring-bytes -d 'Si
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -l no-agent -d 'Ask no agent, even if there is one'
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -s V -l version -d 'Print version'
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "agent" -d 'Run in the foreground: watch, and answer others on a socket'
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "list" -d 'List mounts: all that this process sees, or those asked for'
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "info" -d 'Tell everything about one mount'
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "is-mountpoint" -d 'Say whether a path is a mount point'
@@ -48,6 +51,31 @@ complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "verify" -d 'C
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "status" -d 'Say how this host is watched, what cannot be seen, and what was counted'
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "doctor" -d 'Say in sentences what this host allows, which back end that makes, and what would help'
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l socket-group -d 'The socket\'s group, by name or number: its members may ask about everything' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l socket-mode -d 'The socket\'s mode, octal. With 666 everybody may ask about the own mount namespace' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l metrics -d 'Serve metrics for Prometheus on this address' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l metrics-textfile -d 'Write metrics into this file, for node_exporter; it ends with .prom' -r -F
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l export-file -d 'Write changes and operations as JSON lines into this file; `-` for stdout' -r -F
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l export-file-bytes -d 'Bytes of that file at most; then another one is begun' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l export-files -d 'Files at most, the older ones being FILE.1, FILE.2, …' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l otlp -d 'Send changes, operations and metrics to an OpenTelemetry collector, over gRPC: `http://HOST:4317`. OTEL_EXPORTER_OTLP_HEADERS, OTEL_RESOURCE_ATTRIBUTES, OTEL_SERVICE_NAME and OTEL_METRIC_EXPORT_INTERVAL say the rest' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l export-rate -d 'Lines and records in a second at most, of each export; 0 for any number. What is more is counted, and told in the stream' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l export-events -d 'Only these events, in the words of `watch`: attach,detach,operation,…' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l socket -d 'The agent\'s socket. Commands ask the agent if it is there; \'\' for none' -r -F
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l backend -d 'How the kernel is watched. Naming a back end means that no agent is asked' -r -f -a "auto\t'The best one that this host allows'
+hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
+notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
+poll\t'No eBPF: mount tables are read again once in a second and before each answer'
+none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l no-agent -d 'Ask no agent, even if there is one'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l kernel-log -d 'Print what the kernel side logs, on stderr'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s N -l task -d 'What this process or thread sees, from its root directory' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l ns -d 'What a process sees that enters this mount namespace: the inode of /proc/PID/ns/mnt' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s M -l mountpoint -d 'Only what is mounted at this path: another way to give PATH' -r -F
@@ -58,7 +86,8 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s S -l sour
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l id -d 'Only the mount with this ID' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l uniq-id -d 'Only the mount with this unique ID' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s o -l output -d 'Columns, separated by commas; after `+` in addition to the default ones' -r
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l socket -d 'The agent\'s socket. Commands ask the agent if it is there; \'\' for none' -r -F
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l backend -d 'How the kernel is watched. Naming a back end means that no agent is asked' -r -f -a "auto\t'The best one that this host allows'
 hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
 notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
@@ -86,13 +115,15 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s y -l shel
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s n -l noheadings -d 'No line of names on top'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s v -l nofsroot -d 'Sources without the root in brackets'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l mountinfo -d 'The kernel\'s own text, line for line what /proc/TID/mountinfo says'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l no-agent -d 'Ask no agent, even if there is one'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -s N -l task -d 'What this process or thread sees, from its root directory' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l ns -d 'What a process sees that enters this mount namespace: the inode of /proc/PID/ns/mnt' -r
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l socket -d 'The agent\'s socket. Commands ask the agent if it is there; \'\' for none' -r -F
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l backend -d 'How the kernel is watched. Naming a back end means that no agent is asked' -r -f -a "auto\t'The best one that this host allows'
 hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
 notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
@@ -103,13 +134,15 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l fallback-
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -s T -l target -d 'If the path is no mount point, tell about the mount on which it lies'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -s J -l json -d 'JSON'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l no-agent -d 'Ask no agent, even if there is one'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -s N -l task -d 'What this process or thread sees, from its root directory' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l ns -d 'What a process sees that enters this mount namespace: the inode of /proc/PID/ns/mnt' -r
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l socket -d 'The agent\'s socket. Commands ask the agent if it is there; \'\' for none' -r -F
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l backend -d 'How the kernel is watched. Naming a back end means that no agent is asked' -r -f -a "auto\t'The best one that this host allows'
 hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
 notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
@@ -122,13 +155,15 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l 
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -s q -l quiet -d 'Say nothing: the exit status is the answer'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -s v -l verbose -d 'Say on stderr who answered'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -s J -l json -d 'JSON'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l no-agent -d 'Ask no agent, even if there is one'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -s n -l count -d 'End after this many changes, or operations if they are shown' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l timeout -d 'End after this many seconds' -r
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l socket -d 'The agent\'s socket. Commands ask the agent if it is there; \'\' for none' -r -F
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l backend -d 'How the kernel is watched. Naming a back end means that no agent is asked' -r -f -a "auto\t'The best one that this host allows'
 hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
 notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
@@ -142,6 +177,7 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -s J -l jso
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l operations -d 'Operations too: each system call of the mount family with its arguments and its result, those that failed included, after its changes'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l no-operations -d 'Changes alone; the default'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -s q -l quiet -d 'Do not say on stderr that watching has begun'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l no-agent -d 'Ask no agent, even if there is one'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
@@ -149,7 +185,8 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -s h -l hel
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l output -d 'Write the report to this file, not to stderr' -r -F
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l junit -d 'Write a report for continuous integration to this file, too: JUnit\'s XML' -r -F
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l wait -d 'After the command\'s end wait this long at most for processes that it started' -r
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l socket -d 'The agent\'s socket. Commands ask the agent if it is there; \'\' for none' -r -F
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l backend -d 'How the kernel is watched. Naming a back end means that no agent is asked' -r -f -a "auto\t'The best one that this host allows'
 hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
 notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
@@ -160,12 +197,14 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l fallback-
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -s J -l json -d 'The report as JSON. It is written even if nothing was left behind'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l namespace -d 'Run the command in a mount namespace of its own that is private: it sees the mounts that are there, and what it mounts ends with it'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l no-agent -d 'Ask no agent, even if there is one'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -s o -l output -d 'Columns, separated by commas' -r
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l socket -d 'The agent\'s socket. Commands ask the agent if it is there; \'\' for none' -r -F
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l backend -d 'How the kernel is watched. Naming a back end means that no agent is asked' -r -f -a "auto\t'The best one that this host allows'
 hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
 notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
@@ -176,12 +215,14 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l fal
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -s J -l json -d 'JSON'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -s n -l noheadings -d 'No line of names on top'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l no-agent -d 'Ask no agent, even if there is one'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l settle-ms -d 'Follow changes for this many milliseconds first: what is compared then is the index that they led to, not the one just read' -r
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l socket -d 'The agent\'s socket. Commands ask the agent if it is there; \'\' for none' -r -F
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l backend -d 'How the kernel is watched. Naming a back end means that no agent is asked' -r -f -a "auto\t'The best one that this host allows'
 hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
 notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
@@ -191,11 +232,13 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l without
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -s J -l json -d 'JSON'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l no-agent -d 'Ask no agent, even if there is one'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l socket -d 'The agent\'s socket. Commands ask the agent if it is there; \'\' for none' -r -F
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l backend -d 'How the kernel is watched. Naming a back end means that no agent is asked' -r -f -a "auto\t'The best one that this host allows'
 hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
 notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
@@ -205,11 +248,13 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l without
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -s J -l json -d 'JSON'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l no-agent -d 'Ask no agent, even if there is one'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l backend -d 'How the kernel is watched' -r -f -a "auto\t'The best one that this host allows'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l socket -d 'The agent\'s socket. Commands ask the agent if it is there; \'\' for none' -r -F
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l backend -d 'How the kernel is watched. Naming a back end means that no agent is asked' -r -f -a "auto\t'The best one that this host allows'
 hooks\t'eBPF programs on the kernel\'s functions (kernel 5.10 with BTF)'
 notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
@@ -219,17 +264,19 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l without
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -s J -l json -d 'JSON'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l no-agent -d 'Ask no agent, even if there is one'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "list" -d 'List mounts: all that this process sees, or those asked for'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "info" -d 'Tell everything about one mount'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "is-mountpoint" -d 'Say whether a path is a mount point'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "watch" -d 'Follow changes in every mount namespace'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "exec" -d 'Run a command, and list the mounts and mount namespaces that it and its processes left behind'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "namespaces" -d 'List the mount namespaces: what is in each, and what keeps it alive'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "verify" -d 'Compare the index with the kernel, now, in every mount namespace'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "status" -d 'Say how this host is watched, what cannot be seen, and what was counted'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "doctor" -d 'Say in sentences what this host allows, which back end that makes, and what would help'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from agent list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "agent" -d 'Run in the foreground: watch, and answer others on a socket'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from agent list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "list" -d 'List mounts: all that this process sees, or those asked for'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from agent list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "info" -d 'Tell everything about one mount'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from agent list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "is-mountpoint" -d 'Say whether a path is a mount point'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from agent list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "watch" -d 'Follow changes in every mount namespace'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from agent list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "exec" -d 'Run a command, and list the mounts and mount namespaces that it and its processes left behind'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from agent list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "namespaces" -d 'List the mount namespaces: what is in each, and what keeps it alive'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from agent list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "verify" -d 'Compare the index with the kernel, now, in every mount namespace'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from agent list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "status" -d 'Say how this host is watched, what cannot be seen, and what was counted'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from agent list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "doctor" -d 'Say in sentences what this host allows, which back end that makes, and what would help'
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from agent list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -192,9 +192,7 @@ pub fn texts_tell(flags: u32, may_come: u32) -> u32 {
 #[inline(never)]
 extern "C" fn text_tell(index: u32, may_come: u32) -> i32 {
     let Some(called) = kept() else { return 0 };
-    if index >= 6 {
-        return 0;
-    }
+    let index = read::below_eight(index);
     // SAFETY: an element of the map, which only this very thread removes.
     let (call, flags) = unsafe {
         ((&raw const (*called).call).read_volatile(), (&raw const (*called).flags).read_volatile())
@@ -205,11 +203,14 @@ extern "C" fn text_tell(index: u32, may_come: u32) -> i32 {
         texts |= rule.texts_some;
     }
     let bit = TOLD << index;
-    let pointer = word(called, index);
+    // SAFETY: as above; every caller counts to six at most, and two words more lie in the element.
+    let pointer = unsafe {
+        (&raw const (*called).args).cast::<u64>().add(index as usize).read_volatile()
+    };
     if texts >> index & 1 == 0 || flags & bit != 0 || pointer == 0 {
         return 0;
     }
-    if argument_tell(call, index, pointer, may_come) == 0 { bit as i32 } else { 0 }
+    if argument_tell(call, index as u32, pointer, may_come) == 0 { bit as i32 } else { 0 }
 }
 
 /// Tells that a call returns. `names`: of a call about names, in place of its arguments.

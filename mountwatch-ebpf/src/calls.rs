@@ -168,9 +168,13 @@ pub fn call_exit_spare(context: TracePointContext) -> u32 {
 #[inline(always)]
 fn exit(context: &TracePointContext, called: *const Called) {
     let call = read::argument(context, 1);
-    texts_tell(0, 0);
-    paths_tell();
-    tell_exit(call, read::argument(context, 2), called, None);
+    let result = read::argument(context, 2);
+    // What a call that failed was given is of use to those who follow operations, and to nobody else.
+    if result as i64 >= 0 || (control(control::FOLLOWED) != 0 && !is_crowded()) {
+        texts_tell(0, 0);
+        paths_tell();
+    }
+    tell_exit(call, result, called, None);
     forget();
 }
 
@@ -204,9 +208,8 @@ extern "C" fn text_tell(index: u32, may_come: u32) -> i32 {
     }
     let bit = TOLD << index;
     // SAFETY: as above; every caller counts to six at most, and two words more lie in the element.
-    let pointer = unsafe {
-        (&raw const (*called).args).cast::<u64>().add(index as usize).read_volatile()
-    };
+    let pointer =
+        unsafe { (&raw const (*called).args).cast::<u64>().add(index as usize).read_volatile() };
     if texts >> index & 1 == 0 || flags & bit != 0 || pointer == 0 {
         return 0;
     }
@@ -245,16 +248,18 @@ pub fn reserve_of_call<T: 'static>() -> Option<RingBufEntry<T>> {
     if calls_matter() {
         return reserve::<T>(0);
     }
-    let size = RECORDS.query(u64::from(BPF_RB_RING_SIZE));
-    let entry = if RECORDS.query(u64::from(BPF_RB_AVAIL_DATA)) > size / CALLS_SHARE {
-        None
-    } else {
-        RECORDS.reserve::<T>(0)
-    };
+    let entry = if is_crowded() { None } else { RECORDS.reserve::<T>(0) };
     if entry.is_none() {
         count(counter::OPERATIONS_MISSED);
     }
     entry
+}
+
+/// More of the ring is in use than calls may take.
+#[inline(always)]
+fn is_crowded() -> bool {
+    let size = RECORDS.query(u64::from(BPF_RB_RING_SIZE));
+    RECORDS.query(u64::from(BPF_RB_AVAIL_DATA)) > size / CALLS_SHARE
 }
 
 /// The part of the ring that may be in use when a call finds room: a quarter.

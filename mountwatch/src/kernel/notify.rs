@@ -109,6 +109,7 @@ pub struct Notify {
     queue: File,
     callers: Callers,
     reader: CallReader,
+    is_followed: bool,
     /// Calls that ended, with the time: told when everything is told that they notified.
     ended: Vec<(u64, Event)>,
     teller: Teller,
@@ -154,6 +155,7 @@ impl Notify {
             queue,
             callers: Callers::new(config.descendants_of),
             reader: CallReader::default(),
+            is_followed: false,
             ended: Vec::new(),
             teller: Teller::default(),
             notifications: 0,
@@ -257,10 +259,21 @@ impl Notify {
         asked
     }
 
+    /// Says whether somebody follows operations: then those that fail are told too.
+    pub fn set_followed(&mut self, is_followed: bool) {
+        self.is_followed = is_followed;
+        if let Err(error) = self.calls.set_followed(is_followed) {
+            log::warn!("operations that fail are told without what they were given: {error}");
+        }
+    }
+
     /// A call that ended is an operation, whatever it returned.
     fn take_call(&mut self, record: &CallRecord) {
         let call = operation_of(record);
-        if let (true, Some(call)) = (is_end(record), call) {
+        if let (true, Some(call)) = (is_end(record), call)
+            // One that failed changed nothing: it is told to those who follow, for its own sake.
+            && (record.ret >= 0 || self.is_followed)
+        {
             self.ended.push((record.header.ktime_ns, self.reader.ended(record, call)));
         }
     }

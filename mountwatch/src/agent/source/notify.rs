@@ -57,6 +57,10 @@ impl Backend for Notify {
         super::dentries_of(keys).for_each(|key| self.forget(key));
     }
 
+    fn set_followed(&mut self, is_followed: bool) {
+        self.set_followed(is_followed);
+    }
+
     fn attached(&self) -> Vec<(String, String, String)> {
         self.attached()
     }

@@ -53,6 +53,7 @@ pub struct Calls {
     /// Programs refer to them by their descriptors.
     _maps: [MapData; 3],
     ring: Option<Ring>,
+    control: Array<MapData, u64>,
     attached: Vec<String>,
     has_spares: bool,
     watches_every_name: bool,
@@ -64,7 +65,18 @@ impl std::fmt::Debug for Calls {
     }
 }
 
+/// The map of what the programs are told.
+const CONTROL: &str = "CONTROL";
+
 impl Calls {
+    /// Says whether somebody follows operations: then those that fail are told with all that they were
+    /// given.
+    pub fn set_followed(&mut self, is_followed: bool) -> Result<(), LoadError> {
+        self.control
+            .set(control::FOLLOWED, u64::from(is_followed), 0)
+            .map_err(|source| LoadError::Map { name: CONTROL, source })
+    }
+
     /// Loads the programs and attaches them to those tracepoints that this kernel has.
     pub fn load(config: &LoadConfig) -> Result<Self, LoadError> {
         check_lockdown()?;
@@ -86,6 +98,7 @@ impl Calls {
                 Ring::new(map(&mut ebpf, "RECORDS", RingBuf::try_from)?)
                     .map_err(LoadError::Ring)?,
             ),
+            control: map(&mut ebpf, CONTROL, Array::try_from)?,
             ebpf,
             attached: Vec::new(),
             has_spares: false,
@@ -221,11 +234,10 @@ impl Calls {
 
 /// Before anything is attached: nothing works on a map by bpf(2) later on.
 fn set_control(ebpf: &mut Ebpf, index: u32, value: u32) -> Result<(), LoadError> {
-    const NAME: &str = "CONTROL";
-    let map = ebpf.map_mut(NAME).ok_or(LoadError::Incomplete(NAME))?;
+    let map = ebpf.map_mut(CONTROL).ok_or(LoadError::Incomplete(CONTROL))?;
     Array::<_, u64>::try_from(map)
         .and_then(|mut control| control.set(index, u64::from(value), 0))
-        .map_err(|source| LoadError::Map { name: NAME, source })
+        .map_err(|source| LoadError::Map { name: CONTROL, source })
 }
 
 fn array(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, LoadError> {

@@ -97,7 +97,7 @@ impl Callers {
         self.notified.retain(|(tid, begin_ktime_ns)| {
             let is_it = |call: &CallRecord| call.header.begin_ktime_ns == *begin_ktime_ns;
             latest.get(tid).is_some_and(is_it)
-                || before.get(tid).into_iter().flatten().any(|finished| is_it(&finished.call))
+                || before.get(tid).is_some_and(|calls| begun_at(calls, *begin_ktime_ns).is_some())
         });
     }
 
@@ -185,11 +185,8 @@ impl Callers {
     /// What is known of a mount that nobody saw, by the call that made it.
     pub(super) fn glimpsed(&self, id: UniqueMountId, tid: u32, begin_ktime_ns: u64) -> Glimpsed {
         let calls = [&self.finished, &self.before];
-        let finished = calls
-            .into_iter()
-            .filter_map(|calls| calls.get(&tid))
-            .flatten()
-            .find(|finished| finished.call.header.begin_ktime_ns == begin_ktime_ns);
+        let finished =
+            calls.into_iter().find_map(|calls| begun_at(calls.get(&tid)?, begin_ktime_ns));
         finished.map_or_else(
             || Glimpsed { unique_id: Some(id), ..Glimpsed::default() },
             |finished| finished.glimpsed(id),
@@ -264,6 +261,13 @@ impl Finished {
         };
         i64::from(self.call.call) != libc::SYS_mount || !self.text(1).is_some_and(is_inside)
     }
+}
+
+/// The call of a thread that began at some time. They are in the order in which they ended, which
+/// for one thread is that in which they began: thousands of them may come in one drain.
+fn begun_at(calls: &[Rc<Finished>], begin_ktime_ns: u64) -> Option<&Rc<Finished>> {
+    let at = calls.binary_search_by_key(&begin_ktime_ns, |one| one.call.header.begin_ktime_ns);
+    calls.get(at.ok()?)
 }
 
 /// A task as it is now.

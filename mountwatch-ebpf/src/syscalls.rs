@@ -6,8 +6,8 @@
 
 use aya_ebpf::{
     helpers::generated::bpf_ktime_get_ns,
-    macros::{fentry, fexit, kprobe, kretprobe},
-    programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
+    macros::{kprobe, kretprobe},
+    programs::{ProbeContext, RetProbeContext},
 };
 use mountwatch_common::{counter, record::flag};
 
@@ -86,36 +86,7 @@ fn register(regs: u64, index: u32) -> u64 {
     read::quietly(regs + u64::from(offset))
 }
 
-macro_rules! calls {
-    ($($enter:ident, $exit:ident;)*) => {$(
-        #[fentry]
-        pub fn $enter(context: FEntryContext) -> i32 {
-            call_begin(read::argument(&context, 0), 0)
-        }
-        #[fexit]
-        pub fn $exit(context: FExitContext) -> i32 {
-            call_end(read::argument(&context, 1))
-        }
-    )*};
-}
-
-calls! {
-    call_mount_begin, call_mount_end;
-    call_umount_begin, call_umount_end;
-    call_move_mount_begin, call_move_mount_end;
-    call_open_tree_begin, call_open_tree_end;
-    call_open_tree_attr_begin, call_open_tree_attr_end;
-    call_fsopen_begin, call_fsopen_end;
-    call_fsconfig_begin, call_fsconfig_end;
-    call_fsmount_begin, call_fsmount_end;
-    call_fspick_begin, call_fspick_end;
-    call_mount_setattr_begin, call_mount_setattr_end;
-    call_pivot_root_begin, call_pivot_root_end;
-    call_unshare_begin, call_unshare_end;
-    call_setns_begin, call_setns_end;
-}
-
-/// The same where there are no trampolines, for all calls.
+/// For all calls: trampolines would need a program for each, which the verifier had to go through.
 #[kprobe]
 pub fn call_begin_probe(context: ProbeContext) -> u32 {
     let [regs, ..] = probe_arguments(&context, 1);

@@ -135,7 +135,8 @@ pub(crate) fn watch(setting: &Setting) -> Result<()> {
         "remount -o ro,nosuid /w/x",
         "make shared /w",
         "mkdir /v",
-        "bind /w /v",
+        "mkdir /v/w",
+        "bind /w /v/w",
         "rename /v /u",
         "umount /w/x",
         "umount -l /w",
@@ -168,13 +169,14 @@ pub(crate) fn watch(setting: &Setting) -> Result<()> {
     Ok(())
 }
 
-/// What two trackers say alike of a change of the world: not when, and at which revision.
+/// What two trackers say alike of a change of the world: not when, at which revision, and the how
+/// manieth operation it was.
 fn about(mut line: Value, setting: &Setting) -> Option<Value> {
     let base = setting.base.to_str()?;
     if !line["mountpoint"].as_str()?.starts_with(base) {
         return None;
     }
-    for key in ["time", "revision", "ktime_ns"] {
+    for key in ["time", "revision", "ktime_ns", "operation"] {
         line.as_object_mut()?.remove(key);
     }
     Some(line)

@@ -84,6 +84,9 @@ struct Arguments {
     /// Only tests with this text in their name.
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
+    /// No tests with this text in their name.
+    #[arg(long, value_name = "TEXT")]
+    without: Vec<String>,
     /// The seed of the random program; by default one from the clock.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -243,8 +246,10 @@ fn run_tests(arguments: &Arguments, scenarios: Vec<Scenario>, base: &Path) -> Re
     let kernel = Kernel::running()?;
     let programs_before = sys::bpf_ids(sys::BpfKind::Program).unwrap_or_default();
     let wants = |kind| arguments.only.is_none_or(|only| only == kind);
-    let is_wanted =
-        |name: &str| arguments.filter.as_ref().is_none_or(|filter| name.contains(&**filter));
+    let is_wanted = |name: &str| {
+        arguments.filter.as_ref().is_none_or(|filter| name.contains(&**filter))
+            && !arguments.without.iter().any(|without| name.contains(&**without))
+    };
     let mut report = Report::new();
     let mut backend = match arguments.backend {
         Backend::Auto | Backend::Simulated => None,

@@ -57,7 +57,7 @@ fn an_operation_is_told_after_its_changes() {
     let id = changed.transaction.changes.first().unwrap().operation.expect("its number");
     assert!(state.step().is_none(), "it is not over");
     state.apply(call(Call::Mount, 100, 0));
-    let over = state.step().expect("it is over");
+    let over = state.publish().expect("it is over");
     let operation = only(&over);
     assert_eq!((operation.id, operation.call, operation.result), (id, Call::Mount, Some(0)));
     assert_eq!((operation.begin_ktime_ns, operation.duration_ns), (100, Some(50)));

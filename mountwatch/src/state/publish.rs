@@ -149,8 +149,8 @@ impl State {
     /// to be lost ([`Published::was_lossy`]).
     pub fn step(&mut self) -> Option<Published> {
         let is_whole = self.open.is_empty() && self.unknown_dentries.is_empty();
-        let is_over = std::mem::take(&mut self.ended) || self.operations.has_ended();
-        if !is_over || !is_whole || self.revision.0 == 0 {
+        // An operation that is over makes no step: it is told with the next change, or at the end.
+        if !std::mem::take(&mut self.ended) || !is_whole || self.revision.0 == 0 {
             return None;
         }
         self.give_out()

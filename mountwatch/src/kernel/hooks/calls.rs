@@ -8,18 +8,10 @@ use mountwatch_common::hook;
 
 use super::{Candidate, Missing, Row, Skipped};
 
-const fn candidate(
-    program: &'static str,
-    probe: &'static str,
-    function: &'static str,
-    at_return: bool,
-) -> Candidate {
-    // No program has a spare: see `Skipped::Operation`.
-    Candidate { program, spare: "", probe, called: None, function, at_return, probe_only: false }
-}
-
-const fn compat(probe: &'static str, function: &'static str, at_return: bool) -> Candidate {
-    Candidate { probe_only: true, ..candidate("", probe, function, at_return) }
+/// One program for all functions: a trampoline needs one for each, and the verifier would go through
+/// them all at each start. No program has a spare: see `Skipped::Operation`.
+const fn candidate(probe: &'static str, function: &'static str, at_return: bool) -> Candidate {
+    Candidate { program: "", spare: "", probe, called: None, function, at_return, probe_only: true }
 }
 
 const fn row(candidates: &'static [Candidate], reason: &'static str) -> Row {
@@ -30,8 +22,10 @@ const fn row(candidates: &'static [Candidate], reason: &'static str) -> Row {
 const CLONE_MNT: Row = Row {
     hook: hook::CLONE_MNT,
     candidates: &[Candidate {
+        program: "clone_mnt",
         called: Some("clone_mnt_called"),
-        ..candidate("clone_mnt", "clone_mnt_probe", "clone_mnt", true)
+        probe_only: false,
+        ..candidate("clone_mnt_probe", "clone_mnt", true)
     }],
     skipped: Skipped::Operation,
     missing: Missing::Nothing,
@@ -44,24 +38,24 @@ macro_rules! calls {
         pub const CALLS: &[Row] = &[CLONE_MNT, $(
             row(
                 &[
-                    candidate(concat!("call_", $name, "_end"), "call_end_probe", concat!("__x64_sys_", $name), true),
-                    candidate(concat!("call_", $name, "_end"), "call_end_probe", concat!("__arm64_sys_", $name), true),
+                    candidate("call_end_probe", concat!("__x64_sys_", $name), true),
+                    candidate("call_end_probe", concat!("__arm64_sys_", $name), true),
                 ],
                 "what it returned",
             ),
             row(
                 &[
-                    candidate(concat!("call_", $name, "_begin"), "call_begin_probe", concat!("__x64_sys_", $name), false),
-                    candidate(concat!("call_", $name, "_begin"), "call_begin_probe", concat!("__arm64_sys_", $name), false),
+                    candidate("call_begin_probe", concat!("__x64_sys_", $name), false),
+                    candidate("call_begin_probe", concat!("__arm64_sys_", $name), false),
                 ],
                 "what it was given",
             ),
             row(
-                &[compat("call_end_probe", concat!("__ia32_sys_", $name), true)],
+                &[candidate("call_end_probe", concat!("__ia32_sys_", $name), true)],
                 "of callers with 32 bits, what it returned",
             ),
             row(
-                &[compat("call_begin_compat_probe", concat!("__ia32_sys_", $name), false)],
+                &[candidate("call_begin_compat_probe", concat!("__ia32_sys_", $name), false)],
                 "of callers with 32 bits, what it was given",
             ),
         )*];

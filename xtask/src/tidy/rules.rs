@@ -28,7 +28,8 @@ pub(super) const LINES: usize = 500;
 pub(super) const FOLDERS: usize = 2;
 
 /// Rooms of mountwatch that compute and do nothing else.
-const PURE_ROOMS: &[&str] = &["model", "wire", "state", "query", "leaks", "render", "textual"];
+const PURE_ROOMS: &[&str] =
+    &["model", "wire", "state", "query", "leaks", "metrics", "render", "textual"];
 
 pub(super) const RULES: &[Rule] = &[
     Rule {

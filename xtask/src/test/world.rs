@@ -51,20 +51,9 @@ const MODULES: &str = "overlay,fuse,loop,autofs4";
 
 const ALL: &[&str] = &[];
 /// Emulation is slow: fewer cycles. Each check of a command starts a tracker or two, which takes seconds
-/// there. What is left out depends on no kernel and is checked on the host.
+/// there. What is left out, what the agent and `exec` do with the index among it, is checked on the host.
 #[rustfmt::skip]
 const IN_VM: &[&str] = &[
-    "--cycle-seconds", "4",
-    "--without", "cli_agent_clients",
-    "--without", "cli_agent_limits",
-    "--without", "cli_agent_resume",
-    "--without", "cli_exec_wait",
-    "--without", "cli_findmnt",
-];
-/// What the agent and `exec` do with the index, and what commands print of it, is checked on the host and
-/// on one kernel with `hooks`.
-#[rustfmt::skip]
-const INDEX: &[&str] = &[
     "--cycle-seconds", "4",
     "--without", "cli_agent",
     "--without", "cli_doctor",
@@ -93,12 +82,12 @@ const fn vm(name: &'static str, series: Series, words: &'static [&'static str]) 
 pub(super) const WORLDS: &[Row] = &[
     // Any host will do for this back end, and a container's: it needs no BPF.
     Row { name: "host", machine: Machine::Host, backend: "notify", words: ALL, limit: 1200 },
-    vm("vm-5.10", Series::V5_10, INDEX),
-    vm("vm-6.1", Series::V6_1, INDEX),
+    vm("vm-5.10", Series::V5_10, IN_VM),
+    vm("vm-6.1", Series::V6_1, IN_VM),
     vm("vm-6.12", Series::V6_12, IN_VM),
-    vm("vm-7", Series::V7, INDEX),
+    vm("vm-7", Series::V7, IN_VM),
     // The newest kernel has calls that the host's may lack.
-    Row { backend: "notify", ..vm("vm-7-notify", Series::V7, INDEX) },
+    Row { backend: "notify", ..vm("vm-7-notify", Series::V7, IN_VM) },
     // It needs nothing of the kernel that differs between these.
     Row { backend: "poll", ..vm("vm-6.1-poll", Series::V6_1, SCENARIOS) },
     vm("vm-5.10-probes", Series::V5_10, PROBES),

@@ -20,7 +20,7 @@ mod viewpoint;
 pub use bind::{Bind, Binds};
 pub use host::{HostPath, HostWay};
 pub use info::MountInfo;
-pub use path::{Covering, Listed};
+pub use path::{Covering, Listed, is_at_or_below};
 pub use portrait::{Neighbour, Portrait};
 pub use questions::{MountQueries, WhichMount};
 pub use view::{PathError, SnapshotView};

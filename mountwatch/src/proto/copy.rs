@@ -213,8 +213,12 @@ pub(crate) fn chunks(
     }));
     let made = part.mounts.iter().map(|mount| mount.provenance);
     let ids: BTreeSet<_> = made.flat_map(|made| [made.created_by, made.changed_by]).collect();
-    let operations: Vec<_> =
-        ids.into_iter().flatten().filter_map(|id| snapshot.operation(id)).collect();
+    let operations = ids.into_iter().flatten().filter_map(|id| snapshot.operation(id));
+    // What was done from another namespace names paths of that one.
+    let only = only.map(|only| snapshot.namespace(only).map(|known| known.inode));
+    let operations: Vec<_> = operations
+        .filter(|done| only.is_none_or(|only| done.surroundings.mount_namespace == only))
+        .collect();
     messages.extend(operations.chunks(CHUNK).map(|some| {
         let hidden = some.iter().map(|done| to_operation(&redacted(done, secrets), 0));
         v1::CopyResponse { operations: hidden.collect(), ..v1::CopyResponse::default() }

@@ -108,6 +108,33 @@ fn a_copy_of_one_namespace_tells_of_no_other() {
 }
 
 #[test]
+fn a_copy_tells_operations_to_those_who_may_see_where_they_came_from() {
+    let snapshot = snapshot();
+    let head = head(&snapshot, None, 7, "hooks", &Holders::new());
+    let mut copy = Copied::default();
+    for mut message in chunks(&snapshot, None, &head, Secrets::Hidden) {
+        message.mounts.iter_mut().for_each(|mount| mount.created_by = 5);
+        copy.take(message).unwrap();
+    }
+    let operation = v1::Operation {
+        id: 5,
+        call: "mount".into(),
+        task: Some(v1::Task::default()),
+        namespace: Some(100),
+        ..v1::Operation::default()
+    };
+    copy.take(v1::CopyResponse { operations: vec![operation], ..v1::CopyResponse::default() })
+        .unwrap();
+    let snapshot = copy.finish().unwrap();
+    for (only, is_told) in [(None, true), (Some(100), true), (Some(200), false)] {
+        let (copy, _) = copied(&snapshot, only, Secrets::Hidden);
+        let id = OperationId::new(5).unwrap();
+        assert!(copy.mounts().any(|mount| mount.provenance.created_by == Some(id)));
+        assert_eq!(copy.operation(id).is_some(), is_told, "{only:?}");
+    }
+}
+
+#[test]
 fn a_copy_hides_secrets() {
     let (copy, _) = copied(&snapshot(), None, Secrets::Hidden);
     let text = text(&copy, 100);

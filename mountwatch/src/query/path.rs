@@ -296,3 +296,10 @@ impl Paths<'_> {
         })
     }
 }
+
+/// Whether a path is another one, or lies below it, component by component. Both are taken as they are:
+/// nothing is looked up.
+pub fn is_at_or_below(path: &[u8], above: &[u8]) -> bool {
+    let above = above.strip_suffix(b"/").unwrap_or(above);
+    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}

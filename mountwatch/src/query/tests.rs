@@ -1,6 +1,8 @@
 //! Questions by tables: mountinfo in, answers out.
 
-use super::{Bind, Binds, HostWay, MountQueries, PathError, SnapshotView, WhichMount};
+use super::{
+    Bind, Binds, HostWay, MountQueries, PathError, SnapshotView, WhichMount, is_at_or_below,
+};
 use crate::fake::Index;
 use crate::model::{MountId, UniqueMountId};
 use proptest::prelude::*;
@@ -330,4 +332,14 @@ proptest! {
         expected.sort_by_key(|info| info.id);
         prop_assert_eq!(found, expected);
     }
+}
+
+#[test]
+fn below_is_by_component() {
+    assert!(is_at_or_below(b"/a", b"/a"));
+    assert!(is_at_or_below(b"/a/b", b"/a"));
+    assert!(!is_at_or_below(b"/ab", b"/a"));
+    assert!(!is_at_or_below(b"/", b"/a"));
+    assert!(is_at_or_below(b"/a", b"/"));
+    assert!(is_at_or_below(b"/", b"/"));
 }

@@ -1,6 +1,7 @@
 //! The calls that are answered at once.
 
 use super::limits::{self, count};
+use super::peer::Peer;
 use super::scope::{of_path, of_tracker, only_in, path, peer_of, with_host};
 use super::watch::Watching;
 use super::{Agent, Service};
@@ -23,10 +24,18 @@ impl Agent {
         as_of(self.instance, answer.revision, &answer.coverage)
     }
 
-    pub(super) fn mount(&self, snapshot: &Snapshot, info: &MountInfo) -> v1::Mount {
+    /// A mount of an answer. What was done to it from another mount namespace names paths of that one,
+    /// and is told to those alone who may see it.
+    pub(super) fn mount(&self, peer: &Peer, snapshot: &Snapshot, info: &MountInfo) -> v1::Mount {
         let mount = snapshot.mount_by_id(info.id);
         let in_parent = mount.and_then(|mount| mountpoint_in_parent(snapshot, mount));
-        mount_of_info(info, in_parent, self.secrets)
+        let mut message = mount_of_info(info, in_parent, self.secrets);
+        if !peer.is_privileged {
+            let is_own = |done: &v1::Operation| done.namespace == message.namespace;
+            message.created_by = message.created_by.take().filter(is_own);
+            message.changed_by = message.changed_by.take().filter(is_own);
+        }
+        message
     }
 
     /// Answers a call, counts it, and complains in the log about one that means nothing. Of a call that
@@ -190,7 +199,7 @@ impl Service {
         let answer = answer.map_err(of_path)?;
         Ok(Response::new(v1::GetMountResponse {
             as_of: Some(self.as_of(&answer)),
-            mount: answer.value.as_ref().map(|info| self.mount(view.snapshot(), info)),
+            mount: answer.value.as_ref().map(|info| self.mount(&peer, view.snapshot(), info)),
         }))
     }
 
@@ -203,7 +212,7 @@ impl Service {
         let answer = view.covering(path(&asked.path)).map_err(of_path)?;
         Ok(Response::new(v1::CoveringMountResponse {
             as_of: Some(self.as_of(&answer)),
-            mount: answer.value.as_ref().map(|info| self.mount(view.snapshot(), info)),
+            mount: answer.value.as_ref().map(|info| self.mount(&peer, view.snapshot(), info)),
         }))
     }
 
@@ -234,7 +243,8 @@ impl Service {
                 chunks.push(&[]);
             }
             for chunk in chunks {
-                let mounts = chunk.iter().map(|info| agent.mount(view.snapshot(), info)).collect();
+                let mount = |info| agent.mount(&peer, view.snapshot(), info);
+                let mounts = chunk.iter().map(mount).collect();
                 let message = v1::ListMountsResponse { as_of: as_of.clone(), mounts };
                 if sender.blocking_send(Ok(message)).is_err() {
                     return;

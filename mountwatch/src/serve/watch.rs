@@ -8,7 +8,7 @@ use crate::model::{Coverage, Namespace, NamespaceInode};
 use crate::proto::event::to_what;
 use crate::proto::mount::{as_of, to_coverage};
 use crate::proto::v1;
-use crate::query::{HostWay, MountQueries, SnapshotView, Viewpoint};
+use crate::query::{HostWay, MountQueries, SnapshotView, Viewpoint, is_at_or_below};
 use crate::render::{Happening, Said, Scene, What as Told};
 use crate::state::Snapshot;
 use std::collections::VecDeque;
@@ -38,6 +38,8 @@ struct Filter {
     path: Option<Vec<u8>>,
     kinds: Vec<Kind>,
     operations: bool,
+    /// The one namespace that the caller may see: operations of others name paths of theirs.
+    only: Option<NamespaceInode>,
     /// Operations of which changes were told lately.
     told: VecDeque<u64>,
 }
@@ -116,6 +118,7 @@ impl Service {
                 path,
                 kinds,
                 operations: filter.operations,
+                only,
                 told: VecDeque::new(),
             },
             place,
@@ -159,7 +162,10 @@ impl Service {
             if answer.value.is_none() == asked.until_unmounted {
                 return Ok(Response::new(v1::WaitForMountResponse {
                     as_of: Some(as_of(self.instance, answer.revision, &answer.coverage)),
-                    mount: answer.value.as_ref().map(|info| self.mount(view.snapshot(), info)),
+                    mount: answer
+                        .value
+                        .as_ref()
+                        .map(|info| self.mount(&peer, view.snapshot(), info)),
                 }));
             }
             freshness = Some(&latest);
@@ -365,21 +371,27 @@ impl Filter {
     }
 
     /// An operation concerns whom it is about: those in its mount namespace, if a path that it was
-    /// given is at or below the one that is watched; and those who were told of changes of it.
+    /// given is at or below the one that is watched; and those who were told of changes of it, if they
+    /// may see where it came from.
     fn is_concerned(&self, done: &v1::Operation) -> bool {
+        let is_from = |wanted: Option<NamespaceInode>| {
+            wanted.is_none_or(|only| done.namespace == Some(only.0))
+        };
+        if !is_from(self.only) {
+            return false;
+        }
         if self.told.contains(&done.id) {
             return true;
         }
-        let is_in = self.namespace.is_none_or(|only| done.namespace == Some(only.0));
         let texts = || done.texts.iter().filter_map(|given| given.text.as_deref());
-        let is_at = |above: &Vec<u8>| texts().any(|text| is_below(text, above));
-        is_in && self.path.as_ref().is_none_or(is_at)
+        let is_at = |above: &Vec<u8>| texts().any(|text| is_at_or_below(text, above));
+        is_from(self.namespace) && self.path.as_ref().is_none_or(is_at)
     }
 
     fn is_inside(&self, mount: &v1::Mount) -> bool {
         let is_in = self.namespace.is_none_or(|only| mount.namespace == Some(only.0));
         let is_at = self.path.as_ref().is_none_or(|above| {
-            mount.mountpoint.as_deref().is_some_and(|path| is_below(path, above))
+            mount.mountpoint.as_deref().is_some_and(|path| is_at_or_below(path, above))
         });
         is_in && is_at
     }
@@ -394,12 +406,6 @@ impl Filter {
         };
         below(old) != below(new)
     }
-}
-
-/// Whether a path is another one, or lies below it.
-fn is_below(path: &[u8], above: &[u8]) -> bool {
-    let above = above.strip_suffix(b"/").unwrap_or(above);
-    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 fn kinds(kinds: &[i32]) -> Result<Vec<Kind>, Status> {
@@ -433,16 +439,6 @@ fn path_from_root(view: &SnapshotView, bytes: &[u8]) -> Result<Vec<u8>, Status> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn below_is_by_component() {
-        assert!(is_below(b"/a", b"/a"));
-        assert!(is_below(b"/a/b", b"/a"));
-        assert!(!is_below(b"/ab", b"/a"));
-        assert!(!is_below(b"/", b"/a"));
-        assert!(is_below(b"/a", b"/"));
-        assert!(is_below(b"/", b"/"));
-    }
 
     #[test]
     fn unknown_kinds_are_refused() {

@@ -7,7 +7,7 @@ use crate::agent::{Lagged, Subscription};
 use crate::client::{Client, WatchOptions, Watched, blocking};
 use crate::kernel::host::clock;
 use crate::model::{Change, ChangeKind, Coverage, MountKey, Namespace, Operation, Revision};
-use crate::query::Viewpoint;
+use crate::query::{Viewpoint, is_at_or_below};
 use crate::render::{
     Clock, Colours, Happening, Said, Saying, Scene, Secrets, What, said_json, said_text,
 };
@@ -184,7 +184,7 @@ impl<'a> Watch<'a> {
         for key in namespace.keys().filter(|key| self.is_wanted(*key, snapshot)) {
             let Some(mount) = snapshot.mount(key) else { continue };
             let what = What::Present(mount);
-            lines += &self.line(what, snapshot, clock, 0, &mut before, &mut now);
+            lines += &self.line(what, snapshot, clock, &mut before, &mut now);
         }
         lines
     }
@@ -196,32 +196,21 @@ impl<'a> Watch<'a> {
         let mut before = Scene::new(&old, self.secrets);
         let mut now = Scene::new(&new, self.secrets);
         let mut lines = String::new();
-        for change in &published.transaction.changes {
+        for what in What::of_step(published, old.coverage()) {
             if self.left == 0 {
                 break;
             }
-            if !self.is_change_wanted(change, &old, &new) {
-                continue;
+            let is_wanted = match what {
+                What::Change(change) => self.is_change_wanted(change, &old, &new),
+                What::Operation(done) => {
+                    self.args.operations && self.is_operation_wanted(done, &old, &new)
+                }
+                _ => true,
+            };
+            if is_wanted {
+                self.left -= u64::from(!matches!(what, What::Coverage));
+                lines += &self.line(what, &new, clock, &mut before, &mut now);
             }
-            self.left -= 1;
-            let what = What::Change(change);
-            lines += &self.line(what, &new, clock, change.ktime_ns, &mut before, &mut now);
-        }
-        let operations = &published.transaction.operations;
-        for operation in operations.iter().filter(|_| self.args.operations) {
-            if self.left == 0 {
-                break;
-            }
-            if !self.is_operation_wanted(operation, &old, &new) {
-                continue;
-            }
-            self.left -= 1;
-            let what = What::Operation(operation);
-            let ktime_ns = operation.begin_ktime_ns;
-            lines += &self.line(what, &new, clock, ktime_ns, &mut before, &mut now);
-        }
-        if old.coverage() != new.coverage() && self.left > 0 {
-            lines += &self.line(What::Coverage, &new, clock, 0, &mut before, &mut now);
         }
         self.before = new;
         lines
@@ -240,7 +229,7 @@ impl<'a> Watch<'a> {
     fn alone(&self, what: What<'_>, clock: Clock) -> String {
         let mut before = Scene::new(&self.before, self.secrets);
         let mut now = Scene::new(&self.before, self.secrets);
-        self.line(what, &self.before, clock, 0, &mut before, &mut now)
+        self.line(what, &self.before, clock, &mut before, &mut now)
     }
 
     fn line(
@@ -248,12 +237,11 @@ impl<'a> Watch<'a> {
         what: What<'_>,
         snapshot: &Snapshot,
         clock: Clock,
-        ktime_ns: u64,
         before: &mut Scene<'_>,
         now: &mut Scene<'_>,
     ) -> String {
         let happening = Happening {
-            wall_ns: clock.wall_ns(ktime_ns),
+            wall_ns: clock.wall_ns(what.ktime_ns()),
             what,
             revision: snapshot.revision(),
             coverage: snapshot.coverage(),
@@ -288,13 +276,13 @@ impl<'a> Watch<'a> {
         };
         let texts = operation.texts.iter().filter_map(|given| given.text.as_ref());
         ids.any(|id| is_wanted(old, *id) || is_wanted(new, *id))
-            || texts.into_iter().any(|text| is_below(text, &filter.path))
+            || texts.into_iter().any(|text| is_at_or_below(text, &filter.path))
     }
 
     fn is_wanted(&self, mount: MountKey, snapshot: &Snapshot) -> bool {
         self.filter.as_ref().is_none_or(|filter| {
             let path = snapshot.path_of(mount, filter.from);
-            path.is_some_and(|path| is_below(&path, &filter.path))
+            path.is_some_and(|path| is_at_or_below(&path, &filter.path))
         })
     }
 }
@@ -355,7 +343,8 @@ impl Follow<'_> {
                 Some(Watched::Started(..) | Watched::Bookmark) => {}
                 Some(Watched::Said(said)) => {
                     let said = said.with_secrets(self.secrets);
-                    left -= u64::from(matches!(said.what, Saying::Change(_)));
+                    let counts = matches!(said.what, Saying::Change(_) | Saying::Operation(_));
+                    left -= u64::from(counts);
                     text += &self.lines.line(&said, clock().wall_ns(said.ktime_ns()));
                 }
                 Some(Watched::Gap(_)) => {
@@ -379,11 +368,6 @@ impl Follow<'_> {
     }
 }
 
-fn is_below(path: &[u8], above: &[u8]) -> bool {
-    let above = above.strip_suffix(b"/").unwrap_or(above);
-    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-}
-
 /// Writes in a thread of its own, so that signals are heard while a reader does not read.
 async fn write(lines: String) -> anyhow::Result<Reader> {
     if lines.is_empty() {
@@ -392,19 +376,4 @@ async fn write(lines: String) -> anyhow::Result<Reader> {
     tokio::task::spawn_blocking(move || output::write(lines.as_bytes()))
         .await
         .context("write to stdout")?
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn below_is_by_component() {
-        assert!(is_below(b"/a", b"/a"));
-        assert!(is_below(b"/a/b", b"/a"));
-        assert!(!is_below(b"/ab", b"/a"));
-        assert!(!is_below(b"/", b"/a"));
-        assert!(is_below(b"/a", b"/"));
-        assert!(is_below(b"/", b"/"));
-    }
 }

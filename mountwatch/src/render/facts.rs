@@ -6,7 +6,7 @@ use crate::model::{
     NamespaceKey, Operation, Revision, SuperFlags,
 };
 use crate::query::Viewpoint;
-use crate::state::Tables;
+use crate::state::{Published, Tables};
 use hashbrown::HashMap;
 use std::sync::Arc;
 
@@ -40,7 +40,25 @@ pub enum What<'a> {
     Operation(&'a Operation),
 }
 
-impl What<'_> {
+impl<'a> What<'a> {
+    /// What a published step has to say, in its order. `before`: the coverage before it.
+    pub fn of_step(published: &'a Published, before: &Coverage) -> impl Iterator<Item = Self> {
+        let transaction = &published.transaction;
+        let changes = transaction.changes.iter().map(What::Change);
+        let operations = transaction.operations.iter().map(|done| What::Operation(done));
+        let has_another = before != published.snapshot.coverage();
+        changes.chain(operations).chain(has_another.then_some(What::Coverage))
+    }
+
+    /// When, CLOCK_MONOTONIC in nanoseconds; 0: not known.
+    pub fn ktime_ns(self) -> u64 {
+        match self {
+            Self::Change(change) => change.ktime_ns,
+            Self::Operation(done) => done.begin_ktime_ns,
+            Self::Present(_) | Self::Synced | Self::Lost(_) | Self::Coverage => 0,
+        }
+    }
+
     /// The word for it in every output.
     pub fn word(self) -> &'static str {
         match self {

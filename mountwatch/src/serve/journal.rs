@@ -206,8 +206,8 @@ impl Journal {
         let mut before = Scene::new(old, self.secrets);
         let mut now = Scene::new(new, self.secrets);
         let (revision, coverage) = (new.revision(), new.coverage());
-        let mut entry = |what, ktime_ns| {
-            let wall_ns = clock.wall_ns(ktime_ns);
+        let mut entry = |what: Told<'_>| {
+            let wall_ns = clock.wall_ns(what.ktime_ns());
             let happening = Happening { wall_ns, what, revision, coverage };
             let said = Said::of(&happening, &mut before, &mut now);
             let kind = match &said.what {
@@ -216,16 +216,7 @@ impl Journal {
             };
             Entry { what: to_what(&said, wall_ns), kind }
         };
-        let changes = published.transaction.changes.iter();
-        let mut entries: Vec<_> =
-            changes.map(|change| entry(Told::Change(change), change.ktime_ns)).collect();
-        let operations = &published.transaction.operations;
-        entries.extend(
-            operations.iter().map(|done| entry(Told::Operation(done), done.begin_ktime_ns)),
-        );
-        if old.coverage() != coverage {
-            entries.push(entry(Told::Coverage, 0));
-        }
+        let entries: Vec<_> = Told::of_step(published, old.coverage()).map(&mut entry).collect();
         let has_renames = entries.iter().any(|entry| entry.kind == Some(Kind::Rename));
         let states = has_renames.then(|| (Arc::clone(old), Arc::clone(new)));
         let of_entry = |entry: &Entry| match &entry.what {

@@ -5,7 +5,8 @@
 pub const EPOCH: u32 = 0;
 /// Process whose reads of mountinfo are scans; 0 while none runs.
 pub const SCAN_TGID: u32 = 1;
-/// Somebody follows operations: the end of each call wakes the reader. 0: the next thing does.
+/// Somebody follows operations: the end of each call wakes the reader (back end `hooks`), and one that
+/// failed is told with what it was given (`notify`). 0: neither.
 pub const FOLLOWED: u32 = 2;
 /// Process (in the initial PID namespace) whose descendants are to be told apart; 0: nobody's.
 pub const DESCENDANTS_OF: u32 = 3;

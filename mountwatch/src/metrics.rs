@@ -13,12 +13,10 @@ mod status;
 pub use status::{Gauges, Process};
 
 use crate::agent::Status;
-use crate::exports::Dropped;
 use crate::model::{ChangeKind, Transaction};
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use std::time::Duration;
@@ -57,6 +55,24 @@ impl Format {
     }
 }
 
+/// Lines and records that an export did not get rid of, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// There were more than the rate allows.
+    pub rate: u64,
+    /// Whoever takes them is too slow, or is not there, and the queue is full.
+    pub queue: u64,
+    /// They could not be written or were refused.
+    pub failed: u64,
+}
+
+impl Dropped {
+    /// All of them.
+    pub fn sum(self) -> u64 {
+        self.rate + self.queue + self.failed
+    }
+}
+
 /// What is counted while it happens. Shared between threads by reference.
 #[derive(Debug)]
 pub struct Metrics {
@@ -66,7 +82,6 @@ pub struct Metrics {
     operation_duration: Histograms,
     queries: Family<Labels, Counter>,
     query_duration: Histograms,
-    dropped: Family<Labels, Gauge>,
     registry: Registry,
 }
 
@@ -114,22 +129,7 @@ impl Metrics {
             Unit::Seconds,
             query_duration.clone(),
         );
-        let dropped = Family::default();
-        registry.register(
-            "export_dropped",
-            "Lines and records that an export did not get rid of, by reason",
-            dropped.clone(),
-        );
-        Self {
-            events,
-            lag,
-            operations,
-            operation_duration,
-            queries,
-            query_duration,
-            dropped,
-            registry,
-        }
+        Self { events, lag, operations, operation_duration, queries, query_duration, registry }
     }
 
     /// Counts what a published step did. `now_ktime_ns`: CLOCK_MONOTONIC when it was published.
@@ -161,16 +161,6 @@ impl Metrics {
     pub fn query(&self, call: &'static str, code: &'static str, duration: Duration) {
         self.queries.get_or_create(&[("call", call), ("code", code)]).inc();
         self.query_duration.get_or_create(&[("call", call)]).observe(duration.as_secs_f64());
-    }
-
-    /// Says what an export (`lines`, `otlp`) did not get rid of so far.
-    pub fn dropped(&self, export: &'static str, dropped: Dropped) {
-        let reasons =
-            [("rate", dropped.rate), ("queue", dropped.queue), ("failed", dropped.failed)];
-        for (reason, count) in reasons {
-            let gauge = self.dropped.get_or_create(&[("export", export), ("reason", reason)]);
-            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
     }
 
     /// All of them as text.

@@ -4,7 +4,8 @@
 //! `files_max` files no more than their product is ever on the disk, and a disk that is full costs
 //! lines, which are counted, and nothing else.
 
-use super::limit::{Dropped, Rate};
+use super::limit::Rate;
+use crate::metrics::Dropped;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

@@ -1,23 +1,5 @@
 //! How much an export takes: a flood costs lines, never the disk or the memory.
 
-/// Counts of lines that did not get through, and why.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dropped {
-    /// There were more than the rate allows.
-    pub rate: u64,
-    /// Whoever takes them is too slow, or is not there, and the queue is full.
-    pub queue: u64,
-    /// They could not be written or were refused.
-    pub failed: u64,
-}
-
-impl Dropped {
-    /// All of them.
-    pub fn sum(self) -> u64 {
-        self.rate + self.queue + self.failed
-    }
-}
-
 /// Lines in a second: a bucket of tokens, which holds those of one second.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {

@@ -8,7 +8,8 @@ mod metrics;
 mod queue;
 mod record;
 
-use super::limit::{Dropped, Rate};
+use super::limit::Rate;
+use crate::metrics::Dropped;
 use metrics::Span;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;

@@ -1,6 +1,6 @@
 //! What is not counted while it happens but read when somebody asks: the status, as metrics.
 
-use super::Label;
+use super::{Dropped, Label, Labels};
 use crate::agent::Status;
 use mountwatch_common::limits;
 use prometheus_client::metrics::counter::Counter;
@@ -14,7 +14,7 @@ type Real = Gauge<f64, AtomicU64>;
 type Row<T> = (&'static str, &'static str, T);
 
 /// Facts of the process and the host at the moment of a scrape, which no [`Status`] has.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gauges {
     /// Mounts of the mount namespace that has the most.
     pub namespace_mounts_max: u64,
@@ -24,6 +24,8 @@ pub struct Gauges {
     pub connections: u64,
     /// Streams of changes that are open.
     pub watchers: u64,
+    /// What each export did not get rid of.
+    pub dropped: Vec<(&'static str, Dropped)>,
     /// Of the process; not in a file of node_exporter, which says the same of itself.
     pub process: Option<Process>,
 }
@@ -125,6 +127,19 @@ fn own(registry: &mut Registry, status: &Status, now: &Gauges) {
         kernel.get_or_create(&[("counter", name.to_string())]).inc_by(*value);
     }
     registry.register("kernel_side", "Counters of the kernel side and of the back end", kernel);
+    dropped(registry, &now.dropped);
+}
+
+/// What the exports did not get rid of, by reason.
+fn dropped(registry: &mut Registry, exports: &[(&'static str, Dropped)]) {
+    let family: Family<Labels, Counter> = Family::default();
+    for (export, Dropped { rate, queue, failed }) in exports {
+        for (reason, count) in [("rate", rate), ("queue", queue), ("failed", failed)] {
+            family.get_or_create(&[("export", export), ("reason", reason)]).inc_by(*count);
+        }
+    }
+    let help = "Lines and records that an export did not get rid of, by reason";
+    registry.register("export_dropped", help, family);
 }
 
 /// The names that every exporter uses.

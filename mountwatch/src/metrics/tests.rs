@@ -53,8 +53,9 @@ fn sample() -> Metrics {
 
 fn text(format: Format) -> String {
     let process = Some(Process { cpu_seconds: 1.5, open_fds: 12, ..Process::default() });
-    let gauges =
-        Gauges { namespace_mounts_max: 30, mount_max: 100_000, process, ..Gauges::default() };
+    let dropped = vec![("otlp", Dropped { queue: 3, ..Dropped::default() })];
+    let (namespace_mounts_max, mount_max) = (30, 100_000);
+    let gauges = Gauges { namespace_mounts_max, mount_max, dropped, process, ..Gauges::default() };
     let text = sample().text(&crate::render::sample_status(), &gauges, format);
     // Series of one family come in any order.
     let mut lines: Vec<_> = text.split_inclusive('\n').collect();

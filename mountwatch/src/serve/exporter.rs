@@ -9,13 +9,13 @@ use crate::exports::{
     write_textfile,
 };
 use crate::kernel::host;
-use crate::metrics::{Format, Gauges, Metrics};
+use crate::metrics::{Dropped, Format, Gauges, Metrics};
 use crate::render::{Happening, Said, Scene, Secrets, What, said_json};
 use crate::state::{Published, Snapshot};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 /// How often the file of metrics is written: node_exporter is scraped about as often.
@@ -41,6 +41,9 @@ pub struct Exports {
 struct Scrape {
     agent: Weak<Agent>,
     metrics: Arc<Metrics>,
+    /// What the export of lines dropped.
+    lines: Mutex<Dropped>,
+    otlp: OnceLock<OtlpSender>,
 }
 
 impl Scrape {
@@ -57,6 +60,10 @@ impl Scrape {
             mount_max: host::mount_max().unwrap_or(0),
             connections: count(|all| &all.connections),
             watchers: count(|all| &all.watchers),
+            dropped: vec![
+                ("lines", *self.lines.lock().unwrap_or_else(PoisonError::into_inner)),
+                ("otlp", self.otlp.get().map(OtlpSender::dropped).unwrap_or_default()),
+            ],
             process: has_process.then(own_process),
         };
         Some(self.metrics.text(&status, &gauges, format))
@@ -65,8 +72,12 @@ impl Scrape {
 
 /// Begins to export. What cannot be begun is an error: nobody would notice that it is missing.
 pub(super) async fn start(agent: &Arc<Agent>, exports: &Exports) -> Result<(), ServeError> {
-    let metrics = Arc::clone(&agent.metrics);
-    let scrape = Arc::new(Scrape { agent: Arc::downgrade(agent), metrics: Arc::clone(&metrics) });
+    let scrape = Arc::new(Scrape {
+        agent: Arc::downgrade(agent),
+        metrics: Arc::clone(&agent.metrics),
+        lines: Mutex::default(),
+        otlp: OnceLock::new(),
+    });
     if let Some(address) = exports.metrics {
         let scrape = Arc::clone(&scrape);
         let (bound, serving) =
@@ -83,25 +94,21 @@ pub(super) async fn start(agent: &Arc<Agent>, exports: &Exports) -> Result<(), S
         tokio::spawn(write_again_and_again(Arc::clone(&scrape), path));
     }
     let lines = exports.lines.clone().map(JsonLines::open).transpose()?;
-    let sender = match &exports.otlp {
-        Some(config) => {
-            let (sender, otlp) = Otlp::new(config)?;
-            let scrape = Arc::clone(&scrape);
-            tokio::spawn(otlp.run(move || scrape.text(Format::OpenMetrics, true)));
-            Some(sender)
-        }
-        None => None,
-    };
+    if let Some(config) = &exports.otlp {
+        let (sender, otlp) = Otlp::new(config)?;
+        let _ = scrape.otlp.set(sender);
+        let scrape = Arc::clone(&scrape);
+        tokio::spawn(otlp.run(move || scrape.text(Format::OpenMetrics, true)));
+    }
     if *exports == Exports::default() {
         return Ok(());
     }
     let follower = Follower {
         tracker: Arc::downgrade(&agent.tracker),
-        metrics,
+        scrape,
         events: exports.events.clone(),
         secrets: agent.secrets,
         lines,
-        sender,
     };
     let (before, changes) = agent.tracker.subscribe()?;
     let thread = std::thread::Builder::new().name("exports".into());
@@ -135,19 +142,18 @@ async fn write_again_and_again(scrape: Arc<Scrape>, path: PathBuf) {
 
 struct Follower {
     tracker: Weak<Tracker>,
-    metrics: Arc<Metrics>,
+    scrape: Arc<Scrape>,
     events: Vec<String>,
     secrets: Secrets,
     lines: Option<JsonLines>,
-    sender: Option<OtlpSender>,
 }
 
 impl Follower {
     fn follow(mut self, mut before: Arc<Snapshot>, mut changes: Subscription) {
         while let Some(step) = changes.recv_blocking() {
             if let Ok(published) = step {
-                self.metrics.observe(&published.transaction, host::monotonic_ns());
-                if self.lines.is_some() || self.sender.is_some() {
+                self.scrape.metrics.observe(&published.transaction, host::monotonic_ns());
+                if self.lines.is_some() || self.scrape.otlp.get().is_some() {
                     self.tell(&before, &published);
                 }
                 before = Arc::clone(&published.snapshot);
@@ -165,19 +171,13 @@ impl Follower {
         let clock = host::clock();
         let mut before = Scene::new(old, self.secrets);
         let mut now = Scene::new(new, self.secrets);
-        let transaction = &published.transaction;
-        let changes = transaction.changes.iter();
-        let changes = changes.map(|change| (What::Change(change), change.ktime_ns));
-        let operations = transaction.operations.iter();
-        let operations = operations.map(|done| (What::Operation(done), done.begin_ktime_ns));
-        let coverage = (old.coverage() != new.coverage()).then_some((What::Coverage, 0));
-        for (what, ktime_ns) in changes.chain(operations).chain(coverage) {
+        for what in What::of_step(published, old.coverage()) {
             let is_wanted =
                 self.events.is_empty() || self.events.iter().any(|wanted| wanted == what.word());
             if !is_wanted {
                 continue;
             }
-            let wall_ns = clock.wall_ns(ktime_ns);
+            let wall_ns = clock.wall_ns(what.ktime_ns());
             let (revision, coverage) = (new.revision(), new.coverage());
             let happening = Happening { wall_ns, what, revision, coverage };
             let line = said_json(&Said::of(&happening, &mut before, &mut now), wall_ns);
@@ -199,12 +199,15 @@ impl Follower {
 
     fn hand_over(&mut self, line: &str, wall_ns: u64) {
         if let Some(lines) = &mut self.lines {
+            let before = lines.dropped();
             lines.write(line, host::monotonic_ns());
-            self.metrics.dropped("lines", lines.dropped());
+            if lines.dropped() != before {
+                let mut told = self.scrape.lines.lock().unwrap_or_else(PoisonError::into_inner);
+                *told = lines.dropped();
+            }
         }
-        if let Some(sender) = &self.sender {
+        if let Some(sender) = self.scrape.otlp.get() {
             sender.send(line, wall_ns);
-            self.metrics.dropped("otlp", sender.dropped());
         }
     }
 }

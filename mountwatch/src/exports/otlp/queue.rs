@@ -2,7 +2,7 @@
 //! dropped.
 
 use super::record;
-use crate::exports::limit::Dropped;
+use crate::metrics::Dropped;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use prost::Message;
 use serde_json::{Map, Value, json};

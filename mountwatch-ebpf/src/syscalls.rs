@@ -6,8 +6,8 @@
 
 use aya_ebpf::{
     helpers::generated::bpf_ktime_get_ns,
-    macros::{kprobe, kretprobe},
-    programs::{ProbeContext, RetProbeContext},
+    macros::{fexit, kprobe, kretprobe},
+    programs::{FExitContext, ProbeContext, RetProbeContext},
 };
 use mountwatch_common::{counter, record::flag};
 
@@ -86,7 +86,32 @@ fn register(regs: u64, index: u32) -> u64 {
     read::quietly(regs + u64::from(offset))
 }
 
-/// For all calls: trampolines would need a program for each, which the verifier had to go through.
+macro_rules! ends {
+    ($($name:ident)*) => {$(
+        #[fexit]
+        pub fn $name(context: FExitContext) -> i32 {
+            call_end(read::argument(&context, 1))
+        }
+    )*};
+}
+
+ends! {
+    call_mount_end
+    call_umount_end
+    call_move_mount_end
+    call_open_tree_end
+    call_open_tree_attr_end
+    call_fsopen_end
+    call_fsconfig_end
+    call_fsmount_end
+    call_fspick_end
+    call_mount_setattr_end
+    call_pivot_root_end
+    call_unshare_end
+    call_setns_end
+}
+
+/// For all calls: a trampoline would need a program for each.
 #[kprobe]
 pub fn call_begin_probe(context: ProbeContext) -> u32 {
     let [regs, ..] = probe_arguments(&context, 1);
@@ -100,7 +125,7 @@ pub fn call_begin_compat_probe(context: ProbeContext) -> u32 {
     call_begin(regs, flag::COMPAT) as u32
 }
 
-/// For both.
+/// The end of both where there are no trampolines, and for callers with 32 bits.
 #[kretprobe]
 pub fn call_end_probe(context: RetProbeContext) -> u32 {
     call_end(probe_result(&context)) as u32

@@ -8,10 +8,17 @@ use mountwatch_common::hook;
 
 use super::{Candidate, Missing, Row, Skipped};
 
-/// One program for all functions: a trampoline needs one for each, and the verifier would go through
-/// them all at each start. No program has a spare: see `Skipped::Operation`.
+/// No program has a spare: see `Skipped::Operation`.
 const fn candidate(probe: &'static str, function: &'static str, at_return: bool) -> Candidate {
     Candidate { program: "", spare: "", probe, called: None, function, at_return, probe_only: true }
+}
+
+/// The end of a call must not be missed: what is kept of it would be taken for a part of what its thread
+/// does later. A probe misses it where more tasks sleep in the function than it has room for, so it is a
+/// trampoline, which needs a program for each function. One probe is enough for all begins, and is
+/// verified once at each start.
+const fn end(program: &'static str, function: &'static str) -> Candidate {
+    Candidate { program, probe_only: false, ..candidate("call_end_probe", function, true) }
 }
 
 const fn row(candidates: &'static [Candidate], reason: &'static str) -> Row {
@@ -38,8 +45,8 @@ macro_rules! calls {
         pub const CALLS: &[Row] = &[CLONE_MNT, $(
             row(
                 &[
-                    candidate("call_end_probe", concat!("__x64_sys_", $name), true),
-                    candidate("call_end_probe", concat!("__arm64_sys_", $name), true),
+                    end(concat!("call_", $name, "_end"), concat!("__x64_sys_", $name)),
+                    end(concat!("call_", $name, "_end"), concat!("__arm64_sys_", $name)),
                 ],
                 "what it returned",
             ),

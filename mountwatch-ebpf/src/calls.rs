@@ -8,7 +8,6 @@
 //! program behind it that does its work if it did not run. The memory of each is its own.
 
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_RING_SIZE},
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
         generated::{
@@ -16,7 +15,7 @@ use aya_ebpf::{
         },
     },
     macros::{map, raw_tracepoint, tracepoint},
-    maps::{HashMap, ring_buf::RingBufEntry},
+    maps::HashMap,
     programs::{RawTracePointContext, TracePointContext},
 };
 use mountwatch_common::{
@@ -26,10 +25,11 @@ use mountwatch_common::{
 
 use crate::{
     descent::descent,
-    emit::{Wake, header, reserve},
+    emit::{Wake, header},
     lost,
     maps::{RECORDS, control, count},
     namespace, read,
+    room::{BEGINS_SHARE, is_crowded, is_filled, reserve_of_call, wake_at_end},
     text::argument_tell,
     who::{self, paths_tell},
 };
@@ -74,9 +74,6 @@ static RULES: [Rule; CALLS] = [NO_RULE; CALLS];
 /// By the number that callers with 32 bits give.
 #[unsafe(no_mangle)]
 static RULES_COMPAT: [Rule; CALLS] = [NO_RULE; CALLS];
-/// The index rests on the records of calls (back end `notify`), set by the loader.
-#[unsafe(no_mangle)]
-static CALLS_MATTER: u32 = 0;
 
 /// What a call was given.
 #[repr(C)]
@@ -97,6 +94,8 @@ pub struct Called {
 
 /// Of [`Called::flags`]: `glance_exit` has run.
 pub const GLANCED: u32 = 1;
+/// Of [`Called::flags`]: its begin is not told.
+const UNBEGUN: u32 = 1 << 8;
 /// Of [`Called::flags`]: the text of argument 0 is told; those of the others are the bits above.
 pub const TOLD: u32 = 1 << 1;
 /// An element that is older cannot be of a call that begins now.
@@ -126,7 +125,10 @@ pub fn call_enter_spare(context: TracePointContext) -> u32 {
 #[inline(always)]
 fn enter(context: &TracePointContext) {
     let begin_ktime_ns = keep(context);
-    let Some(mut entry) = reserve::<CallRecord>(0) else { return };
+    // Whoever may change nothing can still call, and fail, more often than anyone can read: what begins
+    // leaves room for what was done. Without a begin its end is told all the same.
+    let entry = if is_filled(BEGINS_SHARE) { None } else { RECORDS.reserve::<CallRecord>(0) };
+    let Some(mut entry) = entry else { return begin_untold() };
     let record = entry.as_mut_ptr();
     // SAFETY: the slot is ours until submitted; every field is written.
     unsafe {
@@ -143,6 +145,17 @@ fn enter(context: &TracePointContext) {
     }
     // The call's end wakes the reader.
     entry.submit(Wake::Silent.flags());
+}
+
+#[inline(always)]
+fn begin_untold() {
+    if let Some(called) = kept() {
+        // SAFETY: an element of the map, which only this very thread removes.
+        unsafe {
+            let flags = (&raw const (*called).flags).read_volatile();
+            (&raw mut (*called).flags).write_volatile(flags | UNBEGUN);
+        }
+    }
 }
 
 /// `syscalls:sys_exit_*`. The result is the third word of the context. The texts come first: by now
@@ -169,6 +182,9 @@ pub fn call_exit_spare(context: TracePointContext) -> u32 {
 fn exit(context: &TracePointContext, called: *const Called) {
     let call = read::argument(context, 1);
     let result = read::argument(context, 2);
+    if is_of_nobody(result, called) {
+        return forget();
+    }
     // What a call that failed was given is of use to those who follow operations, and to nobody else.
     if result as i64 >= 0 || (control(control::FOLLOWED) != 0 && !is_crowded()) {
         texts_tell(0, 0);
@@ -176,6 +192,25 @@ fn exit(context: &TracePointContext, called: *const Called) {
     }
     tell_exit(call, result, called, None);
     forget();
+}
+
+/// Whether nobody needs to know that a call returns: it failed, did nothing on its way, its begin is not
+/// told, and nobody follows operations, or they find no room.
+#[inline(always)]
+fn is_of_nobody(result: u64, called: *const Called) -> bool {
+    // SAFETY: an element of the map, which only this very thread removes.
+    let flags = unsafe { (&raw const (*called).flags).read_volatile() };
+    if result as i64 >= 0 || flags & UNBEGUN == 0 || flags & (flag::ASTRAY | GLANCED) != 0 {
+        return false;
+    }
+    if control(control::FOLLOWED) == 0 {
+        return true;
+    }
+    let is_missed = is_crowded();
+    if is_missed {
+        count(counter::OPERATIONS_MISSED);
+    }
+    is_missed
 }
 
 /// Tells the texts of the call that the thread is in, as far as they were not told yet. Gives all that
@@ -239,46 +274,6 @@ pub fn tell_exit(call: u64, result: u64, called: *const Called, names: Option<[u
         (*record).ret = result as i64;
     }
     entry.submit(wake_at_end().flags());
-}
-
-/// A slot for a record of a call. Where the index does not rest on calls they never take the room
-/// of what it rests on, however many there are.
-#[inline(always)]
-pub fn reserve_of_call<T: 'static>() -> Option<RingBufEntry<T>> {
-    if calls_matter() {
-        return reserve::<T>(0);
-    }
-    let entry = if is_crowded() { None } else { RECORDS.reserve::<T>(0) };
-    if entry.is_none() {
-        count(counter::OPERATIONS_MISSED);
-    }
-    entry
-}
-
-/// More of the ring is in use than calls may take.
-#[inline(always)]
-fn is_crowded() -> bool {
-    let size = RECORDS.query(u64::from(BPF_RB_RING_SIZE));
-    RECORDS.query(u64::from(BPF_RB_AVAIL_DATA)) > size / CALLS_SHARE
-}
-
-/// The part of the ring that may be in use when a call finds room: a quarter.
-const CALLS_SHARE: u64 = 4;
-/// Bytes that wait for a reader before it is woken for the end of a call that nobody follows.
-const CALLS_SILENT: u64 = 64 << 10;
-
-#[inline(always)]
-fn wake_at_end() -> Wake {
-    let is_silent = !calls_matter()
-        && control(control::FOLLOWED) == 0
-        && RECORDS.query(u64::from(BPF_RB_AVAIL_DATA)) < CALLS_SILENT;
-    if is_silent { Wake::Silent } else { Wake::Now }
-}
-
-#[inline(always)]
-fn calls_matter() -> bool {
-    // SAFETY: a static; volatile, since the loader sets it.
-    unsafe { (&raw const CALLS_MATTER).read_volatile() != 0 }
 }
 
 /// Keeps what a call is given until it returns. Gives the time.

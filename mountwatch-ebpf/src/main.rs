@@ -11,6 +11,7 @@
 //! | `scan.rs`        | `scan`                                  | SUPER, DENTRY, MOUNT             |
 //! | `clone.rs`       | `clone_mnt`                             | none                             |
 //! | `calls.rs`       | `call_enter`, `call_exit`, `fork`       | CALL, NAMESPACE_BORN             |
+//! | `room.rs`        | none: the room of calls in the ring     | none                             |
 //! | `text.rs`        | none: texts of calls                    | ARGUMENT                         |
 //! | `names.rs`       | `name_enter`, `name_exit`               | CALL                             |
 //! | `glance.rs`      | `glance_exit`                           | GLANCE                           |
@@ -52,6 +53,7 @@ mod program;
 mod propagation;
 mod read;
 mod rename;
+mod room;
 mod roots;
 mod scan;
 mod step;

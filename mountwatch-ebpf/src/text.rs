@@ -9,8 +9,8 @@ use mountwatch_common::{
 };
 
 use crate::{
-    calls::reserve_of_call,
     emit::{Wake, header},
+    room::reserve_of_call,
 };
 
 /// The last bytes of a path that are looked at for its last component: a name of 255 bytes, and

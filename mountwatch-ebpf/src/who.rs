@@ -16,9 +16,10 @@ use mountwatch_common::{
 };
 
 use crate::{
-    calls::{kept, reserve_of_call},
+    calls::kept,
     emit::{Wake, header},
     read,
+    room::reserve_of_call,
 };
 
 /// Address of an executable's dentry or of a cgroup's node → what it was when it was told.

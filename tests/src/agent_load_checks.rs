@@ -61,13 +61,7 @@ pub(crate) fn writes(setting: &Setting) -> Result<()> {
     let took = own_writes(setting, &path, || Ok(view.is_mount_point(&path, Binds::Count)?.value))?;
     println!("cli_agent_writes: {} over gRPC in {took:.1?}", setting.agent.writes);
     agent.terminate()?;
-    let backend = match setting.backend {
-        Some("hooks") => mountwatch::agent::BackendChoice::Hooks,
-        Some("notify") => mountwatch::agent::BackendChoice::Notify,
-        Some("poll") => mountwatch::agent::BackendChoice::Poll,
-        _ => mountwatch::agent::BackendChoice::Auto,
-    };
-    let tracker = Tracker::start(&Config { backend, ..Config::new() })?;
+    let tracker = Tracker::start(&Config { backend: setting.choice(), ..Config::new() })?;
     let took = own_writes(setting, &path, || {
         let view = tracker.view_of_task(std::process::id())?;
         Ok(view.is_mount_point(&path, Binds::Count)?.value)

@@ -15,6 +15,7 @@ use crate::visit;
 use crate::watch_checks;
 use crate::world::World;
 use anyhow::{Context as _, Result, bail, ensure};
+use mountwatch::agent::BackendChoice;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -62,6 +63,16 @@ impl Setting {
         command.args(arguments).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
+    }
+
+    /// The back end to ask for, in the words of the library.
+    pub(crate) fn choice(&self) -> BackendChoice {
+        match self.backend {
+            Some("hooks") => BackendChoice::Hooks,
+            Some("notify") => BackendChoice::Notify,
+            Some("poll") => BackendChoice::Poll,
+            _ => BackendChoice::Auto,
+        }
     }
 
     fn run(&self, arguments: &[&str]) -> Result<Output> {

@@ -13,6 +13,7 @@
 //! | `faults` | what goes wrong on purpose |
 //! | `lifetime` | namespaces die though they are watched |
 //! | `cycles` | a thousand short-lived mounts in a second |
+//! | `flood` | calls that fail, as fast as anyone can make them |
 //! | `simulated` | the same on a simulated kernel, without root |
 //! | `cli_checks`, `watch_checks`, `doctor_checks`, `exec_checks`, `findmnt_checks`, `operation_checks` | the command `mountwatch` |
 //! | `agent`, `agent_checks`, `agent_load_checks` | `mountwatch agent` |
@@ -32,6 +33,7 @@ mod execute;
 mod faults;
 mod findmnt_checks;
 mod flags;
+mod flood;
 mod kernel;
 mod lifetime;
 mod mountinfo;
@@ -209,7 +211,7 @@ fn list(scenarios: &[Scenario]) {
     for name in lifetime::names() {
         println!("lifetime {name}");
     }
-    for name in cycles::names() {
+    for name in cycles::names().chain(flood::names()) {
         println!("cycles {name}");
     }
     for name in cli_checks::names() {
@@ -310,6 +312,7 @@ fn run_tests(arguments: &Arguments, scenarios: Vec<Scenario>, base: &Path) -> Re
     if wants(Kind::Cycles) {
         let length = Duration::from_secs(arguments.cycle_seconds);
         cycles::run(&mut report, &setting, length, &is_wanted);
+        flood::run(&mut report, &setting, length, &is_wanted);
     }
     if wants(Kind::Cli) {
         cli_checks::run(&mut report, &setting, &is_wanted);

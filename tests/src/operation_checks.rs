@@ -10,7 +10,7 @@ use crate::watch_checks::Watch;
 use crate::words;
 use crate::world::World;
 use anyhow::{Context as _, Result, bail, ensure};
-use mountwatch::agent::{BackendChoice, Config, Tracker};
+use mountwatch::agent::{Config, Tracker};
 use mountwatch::model::{Call, Mount, NamespaceInode, Operation};
 use mountwatch::state::Snapshot;
 use serde_json::Value;
@@ -259,12 +259,7 @@ fn mount_of(snapshot: &Snapshot, inode: NamespaceInode, source: &str) -> Result<
 /// Mounts remember the operations that made and changed them, and those are forgotten with them.
 pub(crate) fn remembered(setting: &Setting) -> Result<()> {
     let mut world = world(setting)?;
-    let backend = match setting.backend {
-        Some("hooks") => BackendChoice::Hooks,
-        Some("notify") => BackendChoice::Notify,
-        _ => BackendChoice::Auto,
-    };
-    let config = Config { backend, ..Config::new() };
+    let config = Config { backend: setting.choice(), ..Config::new() };
     let tracker = Tracker::start(&config).context("cannot start the tracker")?;
     let main = namespace_of(&world, MAIN)?;
     let (pid, _) = viewer_of(&world, MAIN)?;

@@ -309,6 +309,7 @@ impl Notify {
         vec![
             ("records_lost", lost(counter::RECORDS_LOST)),
             ("reads_failed", lost(counter::READS_FAILED)),
+            ("operations_missed", lost(counter::OPERATIONS_MISSED)),
             ("recursion_misses", losses.recursion_misses),
             ("calls_unseen", self.unseen),
             ("skips_spared", lost(counter::SKIPS_SPARED)),

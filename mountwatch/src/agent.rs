@@ -61,6 +61,10 @@ pub struct Config {
     /// Size of the ring buffer, in bytes: a power of two of at least
     /// [`limits::RING_BYTES_MIN`].
     pub ring_bytes: u32,
+    /// Whether system calls are told as operations. Without them `hooks` starts in half the time and costs
+    /// those calls less, a change names its process and not its call, and calls that fail are not told.
+    /// `notify` needs the calls for its index, and always tells them.
+    pub operations: bool,
     /// Names of hooks that are left out; for tests of what happens then.
     pub without_hooks: Vec<String>,
     /// Names of hooks that are replaced by what stands in for them; for tests of that.
@@ -84,6 +88,7 @@ impl Config {
         Self {
             backend: BackendChoice::Auto,
             ring_bytes: limits::RING_BYTES,
+            operations: true,
             without_hooks: Vec::new(),
             fallback_hooks: Vec::new(),
             no_fentry: false,

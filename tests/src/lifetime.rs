@@ -137,7 +137,7 @@ fn one(case: &Case, backend: BackendChoice, base: &Path, at: &dyn Fn(&str)) -> R
     for line in ["mkdir /witness", "mkdir /else", "mount tmpfs /else", "mkdir /else/witness"] {
         world.line(MAIN, line)?;
     }
-    let config = Config { backend, ..Config::new() };
+    let config = Config { backend, operations: false, ..Config::new() };
     let start = || Tracker::start(&config).context("cannot start the tracker");
     at("the birth");
     let ((last, link), tracker) = if case.birth == Birth::Earlier {

@@ -27,12 +27,24 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// The agent, or a tracker.
+    /// The agent, or a tracker for questions about the mounts.
     pub(super) fn open(global: &Global) -> anyhow::Result<Self> {
+        Self::open_or(global, start::reader)
+    }
+
+    /// The agent, or a tracker that does all that an agent does.
+    pub(super) fn open_whole(global: &Global) -> anyhow::Result<Self> {
+        Self::open_or(global, start::tracker)
+    }
+
+    fn open_or(
+        global: &Global,
+        start: fn(&Global) -> anyhow::Result<Tracker>,
+    ) -> anyhow::Result<Self> {
         if let Some(agent) = agent(global)? {
             return Ok(Self::Agent(Box::new(agent)));
         }
-        let tracker = start::tracker(global)?;
+        let tracker = start(global)?;
         log::info!("answered by a tracker of this process");
         Ok(Self::Tracker(Box::new(tracker)))
     }
@@ -201,6 +213,7 @@ pub(super) fn asks_agent(global: &Global) -> bool {
         && global.fallback_hooks.is_empty()
         && global.mute_hooks.is_empty()
         && !global.no_fentry
+        && !global.no_operations
         && !global.kernel_log
         && global.ring_bytes == limits::RING_BYTES
 }

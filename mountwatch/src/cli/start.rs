@@ -8,11 +8,18 @@ use crate::query::Viewpoint;
 use crate::state::Snapshot;
 use anyhow::{Context, bail};
 
+/// One that tells operations.
 pub(super) fn tracker(global: &Global) -> anyhow::Result<Tracker> {
     Tracker::start(&config(global)?).context("watch the mounts of this host")
 }
 
-/// The same, which tells the descendants of a process apart.
+/// One for questions about the mounts as they are now: it starts faster.
+pub(super) fn reader(global: &Global) -> anyhow::Result<Tracker> {
+    let config = Config { operations: false, ..config(global)? };
+    Tracker::start(&config).context("watch the mounts of this host")
+}
+
+/// One that tells operations, and the descendants of a process apart.
 pub(super) fn tracker_of(global: &Global, ancestor: Option<u32>) -> anyhow::Result<Tracker> {
     let config = Config { descendants_of: ancestor, ..config(global)? };
     Tracker::start(&config).context("watch the mounts of this host")
@@ -28,6 +35,7 @@ pub(super) fn config(global: &Global) -> anyhow::Result<Config> {
     Ok(Config {
         backend,
         ring_bytes: global.ring_bytes,
+        operations: !global.no_operations,
         without_hooks: global.without_hooks.clone(),
         fallback_hooks: global.fallback_hooks.clone(),
         no_fentry: global.no_fentry,

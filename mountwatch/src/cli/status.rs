@@ -7,7 +7,8 @@ use crate::render::{status_json, status_text};
 use std::process::ExitCode;
 
 pub(super) fn run(global: &Global, args: JsonArgs) -> anyhow::Result<ExitCode> {
-    let status = Source::open(global)?.status()?;
+    let source = Source::open_whole(global)?;
+    let status = source.status()?;
     let text = if args.json { status_json(&status) } else { status_text(&status) };
     output::write(text.as_bytes())?;
     // Seeded, and everything known that this back end can know: what it can never see is said above

@@ -197,6 +197,8 @@ pub struct Wishes {
     pub mute: Vec<String>,
     /// Probes instead of trampolines.
     pub no_fentry: bool,
+    /// System calls are not told.
+    pub no_calls: bool,
 }
 
 /// One way to watch one function.
@@ -271,7 +273,11 @@ pub fn plan(features: &Features, wishes: &Wishes) -> Plan {
             add(&mut plan, features, row, ways, wishes);
         }
     }
-    add_calls(&mut plan, features, wishes);
+    if wishes.no_calls {
+        plan.unattributed.push("operations are not told: nobody asked for them".to_owned());
+    } else {
+        add_calls(&mut plan, features, wishes);
+    }
     plan
 }
 

@@ -183,6 +183,7 @@ impl HookSource {
                 fallback: config.fallback_hooks.clone(),
                 mute: config.mute_hooks.clone(),
                 no_fentry: config.no_fentry,
+                no_calls: !config.operations,
             },
             kernel_log: config.kernel_log,
             descendants_of: config.descendants_of,

@@ -171,6 +171,17 @@ fn the_fallbacks_replace_a_hook_whose_function_is_inlined() {
 }
 
 #[test]
+fn nobody_asks_for_calls() {
+    let mut features = features("6.1");
+    features.functions.insert("__x64_sys_mount");
+    let wishes = Wishes { no_calls: true, ..Wishes::default() };
+    let (without, with) = (plan(&features, &wishes), plan(&features, &Wishes::default()));
+    assert!(without.calls.is_empty() && !with.calls.is_empty());
+    assert_eq!(without.steps, with.steps);
+    assert_eq!(without.unattributed, ["operations are not told: nobody asked for them"]);
+}
+
+#[test]
 fn the_identity_mapping_is_found_by_its_whole_name() {
     let symbols = "0000000000000010 T nop_mnt_idmap_not\n\
                    ffffffff82a00000 D init_user_ns\n\

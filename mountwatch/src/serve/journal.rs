@@ -9,6 +9,7 @@ use crate::agent::{Subscription, Tracker};
 use crate::kernel::host;
 use crate::model::Coverage;
 use crate::proto::event::{kind_of, to_what};
+use crate::proto::v1::WatchResponse;
 use crate::proto::v1::event::Kind;
 use crate::proto::v1::watch_response::What;
 use crate::render::{Happening, Said, Saying, Scene, Secrets, What as Told};
@@ -23,7 +24,6 @@ use tokio::sync::{oneshot, watch};
 
 /// What a step costs besides its messages, and how much larger these are in memory.
 const STEP_BYTES: usize = 256;
-const BYTES_IN_MEMORY: usize = 2;
 /// What two states of the index cost that are kept for a rename.
 const STATES_BYTES: usize = 64 << 10;
 /// Steps that a watcher is given at once.
@@ -32,16 +32,37 @@ const STEPS: usize = 64;
 /// One message about a step.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) what: What,
+    /// A `WatchResponse` as it is sent, but for the position and the coverage: it takes a fifth of the
+    /// room of its fields.
+    encoded: Box<[u8]>,
     /// `None`: it is no change of a mount but an operation, or the coverage changed.
     pub(super) kind: Option<Kind>,
+    pub(super) is_operation: bool,
+}
+
+impl Entry {
+    fn new(what: What, kind: Option<Kind>) -> Self {
+        let is_operation = matches!(what, What::Operation(_));
+        let message = WatchResponse { what: Some(what), ..WatchResponse::default() };
+        Self { encoded: message.encode_to_vec().into_boxed_slice(), kind, is_operation }
+    }
+
+    /// The message.
+    pub(super) fn what(&self) -> Option<What> {
+        let message = WatchResponse::decode(&*self.encoded);
+        message.expect("what was encoded here can be decoded").what
+    }
+
+    fn bytes(&self) -> usize {
+        self.encoded.len() + size_of::<Self>()
+    }
 }
 
 /// One revision of which there is something to be told.
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) revision: u64,
-    pub(super) coverage: Coverage,
+    pub(super) coverage: Arc<Coverage>,
     pub(super) entries: Vec<Entry>,
     /// Before and after it, if something was renamed: whom that concerns is found out by both.
     pub(super) states: Option<(Arc<Snapshot>, Arc<Snapshot>)>,
@@ -68,6 +89,8 @@ pub(super) enum Gap {
 struct Log {
     steps: VecDeque<Arc<Step>>,
     bytes: usize,
+    /// That of the last step: it rarely changes, and may be many sentences.
+    coverage: Arc<Coverage>,
     /// Everything after this revision is in `steps`.
     begin: u64,
     /// Everything up to this revision is.
@@ -206,7 +229,7 @@ impl Journal {
         let mut before = Scene::new(old, self.secrets);
         let mut now = Scene::new(new, self.secrets);
         let (revision, coverage) = (new.revision(), new.coverage());
-        let mut entry = |what: Told<'_>| {
+        let entry = |what: Told<'_>| {
             let wall_ns = clock.wall_ns(what.ktime_ns());
             let happening = Happening { wall_ns, what, revision, coverage };
             let said = Said::of(&happening, &mut before, &mut now);
@@ -214,19 +237,23 @@ impl Journal {
                 Saying::Change(change) => Some(kind_of(&change.kind)),
                 _ => None,
             };
-            Entry { what: to_what(&said, wall_ns), kind }
+            Entry::new(to_what(&said, wall_ns), kind)
         };
-        let entries: Vec<_> = Told::of_step(published, old.coverage()).map(&mut entry).collect();
+        let entries: Vec<_> = Told::of_step(published, old.coverage()).map(entry).collect();
         let has_renames = entries.iter().any(|entry| entry.kind == Some(Kind::Rename));
         let states = has_renames.then(|| (Arc::clone(old), Arc::clone(new)));
-        let of_entry = |entry: &Entry| match &entry.what {
-            What::Event(event) => event.encoded_len() * BYTES_IN_MEMORY + size_of::<Entry>(),
-            What::Operation(done) => done.encoded_len() * BYTES_IN_MEMORY + size_of::<Entry>(),
-            _ => size_of::<Entry>(),
-        };
         let of_states = if states.is_some() { STATES_BYTES } else { 0 };
-        let bytes = STEP_BYTES + of_states + entries.iter().map(of_entry).sum::<usize>();
-        Step { revision: revision.0, coverage: coverage.clone(), entries, states, bytes }
+        let bytes = STEP_BYTES + of_states + entries.iter().map(Entry::bytes).sum::<usize>();
+        Step { revision: revision.0, coverage: self.shared(coverage), entries, states, bytes }
+    }
+
+    /// The same as that of the step before, if it is equal.
+    fn shared(&self, coverage: &Coverage) -> Arc<Coverage> {
+        let mut log = self.log();
+        if *log.coverage != *coverage {
+            log.coverage = Arc::new(coverage.clone());
+        }
+        Arc::clone(&log.coverage)
     }
 
     /// Whether nobody has read for long; then nothing is written until somebody wants it again.

@@ -268,14 +268,17 @@ impl Watcher {
             _ => 0,
         };
         let mut said = said;
-        self.coverage = step.coverage.clone();
+        if self.coverage != *step.coverage {
+            self.coverage = Coverage::clone(&step.coverage);
+        }
         let count = u32::try_from(step.entries.len()).unwrap_or(u32::MAX);
         for (entry, number) in step.entries.iter().zip(1..).skip(told as usize) {
             let told = (number < count).then_some(number);
             self.place = Place { revision: step.revision, told };
-            if self.filter.wants(entry, step) {
-                self.filter.note(entry);
-                self.say(entry.what.clone()).await?;
+            if let Some(what) = self.filter.wanted(entry, step) {
+                self.filter.note(&what);
+                // A message has some kilobytes of fields.
+                Box::pin(self.say(what)).await?;
                 said = self.place;
             }
         }
@@ -333,18 +336,25 @@ impl Watcher {
 }
 
 impl Filter {
-    fn wants(&self, entry: &Entry, step: &Step) -> bool {
-        if let What::Operation(done) = &entry.what {
-            return self.operations && self.is_concerned(done);
+    /// The message, if it is wanted.
+    fn wanted(&self, entry: &Entry, step: &Step) -> Option<What> {
+        let may_be = match entry.kind {
+            Some(kind) => self.kinds.is_empty() || self.kinds.contains(&kind),
+            None => self.operations || !entry.is_operation,
+        };
+        let what = if may_be { entry.what() } else { None };
+        what.filter(|what| self.wants(what, entry.kind, step))
+    }
+
+    fn wants(&self, what: &What, kind: Option<Kind>, step: &Step) -> bool {
+        if let What::Operation(done) = what {
+            return self.is_concerned(done);
         }
-        let Some(kind) = entry.kind else { return true };
-        if !self.kinds.is_empty() && !self.kinds.contains(&kind) {
-            return false;
-        }
+        let Some(kind) = kind else { return true };
         if self.namespace.is_none() && self.path.is_none() {
             return true;
         }
-        let What::Event(event) = &entry.what else { return true };
+        let What::Event(event) = what else { return true };
         let mounts = [&event.mount, &event.before];
         match kind {
             Kind::Rename => self.is_renamed(step),
@@ -359,8 +369,8 @@ impl Filter {
     }
 
     /// Remembers which operation a change is part of: whoever was told of it is told of that too.
-    fn note(&mut self, entry: &Entry) {
-        let What::Event(event) = &entry.what else { return };
+    fn note(&mut self, what: &What) {
+        let What::Event(event) = what else { return };
         if event.operation == 0 || !self.operations || self.told.back() == Some(&event.operation) {
             return;
         }

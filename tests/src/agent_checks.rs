@@ -115,6 +115,21 @@ fn same(setting: &Setting, agent: &Agent, arguments: &[&str]) -> Result<()> {
     bail!("{arguments:?}: {differences}")
 }
 
+const FOLLOWED: [&str; 12] = [
+    "mkdir /w",
+    "mount tmpfs -s some -o size=64k /w",
+    "mkdir /w/x",
+    "mount tmpfs /w/x",
+    "remount -o ro,nosuid /w/x",
+    "make shared /w",
+    "mkdir /v",
+    "mkdir /v/w",
+    "bind /w /v/w",
+    "rename /v /u",
+    "umount /w/x",
+    "umount -l /w",
+];
+
 /// Both follow the same changes, and tell the same of each.
 pub(crate) fn watch(setting: &Setting) -> Result<()> {
     let mut world = world(setting)?;
@@ -127,36 +142,16 @@ pub(crate) fn watch(setting: &Setting) -> Result<()> {
         lines.into_iter().filter_map(|line| about(line, setting)).collect()
     };
     ensure!(below(own_present) == below(asked_present), "what is there differs");
-    for line in [
-        "mkdir /w",
-        "mount tmpfs -s some -o size=64k /w",
-        "mkdir /w/x",
-        "mount tmpfs /w/x",
-        "remount -o ro,nosuid /w/x",
-        "make shared /w",
-        "mkdir /v",
-        "mkdir /v/w",
-        "bind /w /v/w",
-        "rename /v /u",
-        "umount /w/x",
-        "umount -l /w",
-        "mkdir /end",
-        "mount tmpfs -s the-end /end",
-    ] {
+    world.line(MAIN, "mkdir /mark")?;
+    let (mut own_lines, mut asked_lines) = (Vec::new(), Vec::new());
+    for (number, line) in FOLLOWED.iter().enumerate() {
         world.line(MAIN, line)?;
+        // What happens while one looks, it may tell as one change: so each waits for the other.
+        let mark = format!("mark-{number}");
+        world.line(MAIN, &format!("mount tmpfs -s {mark} /mark"))?;
+        own_lines.extend(told_until(&own, &mark, setting)?);
+        asked_lines.extend(told_until(&asked, &mark, setting)?);
     }
-    let until_end = |watch: &Watch| -> Result<Vec<Value>> {
-        let mut lines = Vec::new();
-        loop {
-            let line = watch.line()?;
-            let is_end = line["source"] == "the-end";
-            lines.extend(about(line, setting));
-            if is_end {
-                return Ok(lines);
-            }
-        }
-    };
-    let (own_lines, asked_lines) = (until_end(&own)?, until_end(&asked)?);
     ensure!(own_lines.len() > 5, "too little was told: {own_lines:?}");
     for (own, asked) in own_lines.iter().zip(&asked_lines) {
         ensure!(own == asked, "by itself {own}, through the agent {asked}");
@@ -167,6 +162,20 @@ pub(crate) fn watch(setting: &Setting) -> Result<()> {
     agent.terminate()?;
     world.tear_down();
     Ok(())
+}
+
+/// What is told of the world up to a mount with this source, and without such.
+fn told_until(watch: &Watch, mark: &str, setting: &Setting) -> Result<Vec<Value>> {
+    let mut lines = Vec::new();
+    loop {
+        let line = watch.line().with_context(|| format!("waiting for {mark}"))?;
+        let source = line["source"].as_str().unwrap_or_default().to_owned();
+        if !source.starts_with("mark-") {
+            lines.extend(about(line, setting));
+        } else if source == mark {
+            return Ok(lines);
+        }
+    }
 }
 
 /// What two trackers say alike of a change of the world: not when, at which revision, and the how

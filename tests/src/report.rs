@@ -28,6 +28,8 @@ impl Verdict {
 #[derive(Debug)]
 pub(crate) struct Report {
     start: Instant,
+    /// When the test before this one was over.
+    before: Instant,
     passed: u32,
     failed: Vec<String>,
     skipped: u32,
@@ -37,15 +39,19 @@ pub(crate) struct Report {
 impl Report {
     /// None yet.
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now(), passed: 0, failed: Vec::new(), skipped: 0, not_claimed: 0 }
+        let now = Instant::now();
+        let failed = Vec::new();
+        Self { start: now, before: now, passed: 0, failed, skipped: 0, not_claimed: 0 }
     }
 
     /// Counts and prints a test.
     pub(crate) fn add(&mut self, name: &str, verdict: Verdict) {
+        let seconds = self.before.elapsed().as_secs_f64();
+        self.before = Instant::now();
         match verdict {
             Verdict::Passed => {
                 self.passed += 1;
-                println!("ok {name}");
+                println!("ok {name} ({seconds:.1} s)");
             }
             Verdict::Failed(sentences) => {
                 self.failed.push(name.to_owned());

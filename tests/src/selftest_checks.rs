@@ -15,8 +15,8 @@ const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// Into how many groups the hooks are put.
 const GROUPS: usize = 5;
-/// Without a scan nothing else can be judged.
-const ALONE: &str = "scan";
+/// Without these others cannot be judged.
+const ALONE: [&str; 3] = ["scan", "commit", "copy_tree"];
 
 /// Each hook that this kernel has is muted, with others or alone. The self-test must blame those that are
 /// and no other, and the coverage must say so, unless a replacement works.
@@ -28,10 +28,11 @@ pub(crate) fn notices_each_hook(setting: &Setting) -> Result<()> {
     let hooks: BTreeSet<_> = attached.iter().filter_map(|one| one["hook"].as_str()).collect();
     // The hooks that every kernel has.
     ensure!(hooks.len() >= 13, "few hooks: {hooks:?}");
-    let (alone, others): (Vec<_>, Vec<_>) = hooks.into_iter().partition(|hook| *hook == ALONE);
+    let (alone, others): (Vec<_>, Vec<_>) =
+        hooks.into_iter().partition(|hook| ALONE.contains(hook));
     let group = |first: usize| others.iter().copied().skip(first).step_by(GROUPS).collect();
     let mut found = Vec::new();
-    for group in std::iter::once(alone).chain((0..GROUPS).map(group)) {
+    for group in alone.into_iter().map(|hook| vec![hook]).chain((0..GROUPS).map(group)) {
         let Err(error) = blames(&muted(setting, &group)?, &group) else { continue };
         // Without one of them another may not be tested.
         println!("cli_selftest_notices_each_hook: one by one, since {error:#}");

@@ -30,7 +30,7 @@ pub(super) const WATCHERS_MAX: usize = 256;
 pub(super) const WATCHERS_OF_USER_MAX: usize = 32;
 /// Messages that wait for one reader; then its stream stands still, and the journal goes on.
 pub(super) const STREAM_MESSAGES_MAX: usize = 64;
-/// Memory of the journal, as an estimate: some 40,000 changes. A watcher that is further behind gets
+/// Memory of the journal, as an estimate: some 70,000 changes with their operations. A watcher that is further behind gets
 /// `compacted` (`agent_compacted`).
 pub(super) const JOURNAL_BYTES_MAX: usize = 64 << 20;
 /// How long the journal goes on when nobody watches: watchers that were cut off come back.

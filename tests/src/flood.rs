@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const SPARE: Duration = Duration::from_mins(4);
 
 /// Whether somebody follows what the index learns, failed calls among it.
-const FLOODS: [(&str, bool); 2] = [("flood", false), ("flood_followed", true)];
+const FLOODS: [(&str, bool); 2] = [("flood_unfollowed", false), ("flood_followed", true)];
 
 /// The names of all of them.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {

@@ -55,6 +55,9 @@ const ALL: &[&str] = &[];
 #[rustfmt::skip]
 const IN_VM: &[&str] = &[
     "--cycle-seconds", "4",
+    "--random-seconds", "45",
+    "--without", "cycles_one_thread",
+    "--without", "flood_unfollowed",
     "--without", "cli_agent",
     "--without", "cli_doctor",
     "--without", "cli_exec",
@@ -68,8 +71,9 @@ const IN_VM: &[&str] = &[
 /// For a kernel between two others: what depends on its functions, and less of what depends on its age.
 #[rustfmt::skip]
 const BETWEEN: &[&str] = &[
-    "--cycle-seconds", "4",
     "--random-seconds", "30",
+    "--without", "cycles",
+    "--without", "flood",
     "--without", "cli_agent",
     "--without", "cli_doctor",
     "--without", "cli_exec",

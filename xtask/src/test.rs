@@ -1,9 +1,13 @@
-//! `cargo xtask test`: everything, in stages, with one closing line.
+//! `cargo xtask test`: everything, in stages, with one closing line. Virtual machines run beside each
+//! other: one takes little more than one core.
 
 mod world;
 
 pub(crate) use self::world::{Machine, World};
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -23,7 +27,9 @@ pub(crate) struct Arguments {
 struct Stage {
     group: &'static str,
     name: &'static str,
-    run: Box<dyn Fn() -> Result<Tally>>,
+    /// Others of the kind may run meanwhile.
+    is_alone: bool,
+    run: Box<dyn Fn() -> Result<Tally> + Send + Sync>,
 }
 
 /// Runs the stages; says whether nothing failed. The closing line is the last of all.
@@ -37,8 +43,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     }
     let mut sum = Tally::default();
     let mut summary = String::new();
-    for stage in stages {
-        let (tally, line) = timed(&stage);
+    let (alone, beside): (Vec<_>, Vec<_>) = stages.into_iter().partition(|stage| stage.is_alone);
+    for (tally, line) in alone.iter().map(timed).chain(in_lanes(&beside, lanes())) {
         summary += &line;
         sum.add(tally);
     }
@@ -50,12 +56,41 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     Ok(sum.failed == 0)
 }
 
+/// As many machines at a time as there are cores.
+fn lanes() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Runs stages beside each other; what they gave, in their order.
+fn in_lanes(stages: &[Stage], lanes: usize) -> Vec<(Tally, String)> {
+    let waiting: Mutex<VecDeque<_>> = Mutex::new(stages.iter().enumerate().collect());
+    let done = Mutex::new(Vec::new());
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    thread::scope(|scope| {
+        for _ in 0..lanes.min(stages.len()) {
+            scope.spawn(|| {
+                while let Some((place, stage)) = next() {
+                    let (tally, line) = timed(stage);
+                    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                    done.push((place, tally, line));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(place, ..)| *place);
+    done.into_iter().map(|(_, tally, line)| (tally, line)).collect()
+}
+
 fn names() -> Vec<&'static str> {
     stages().iter().map(|stage| stage.name).collect()
 }
 
 fn stages() -> Vec<Stage> {
-    let stage = |group, name, run: fn() -> Result<Tally>| Stage { group, name, run: Box::new(run) };
+    let stage = |group, name, run: fn() -> Result<Tally>| {
+        let run = Box::new(run);
+        Stage { group, name, is_alone: true, run }
+    };
     let mut stages = vec![
         stage("check", "format", || whole(check::format)),
         stage("check", "lints", || whole(check::lints)),
@@ -71,7 +106,8 @@ fn stages() -> Vec<Stage> {
     ];
     for world in world::WORLDS {
         let run = Box::new(|| world::run(world));
-        stages.push(Stage { group: "worlds", name: world.name, run });
+        let is_alone = world.is_alone();
+        stages.push(Stage { group: "worlds", name: world.name, is_alone, run });
     }
     stages
 }
@@ -111,8 +147,24 @@ mod tests {
     }
 
     #[test]
+    fn stages_in_lanes_run_once_each_and_are_told_in_order() {
+        let stage = |name, passed| {
+            let run = Box::new(move || Ok(Tally { passed, ..Tally::default() }));
+            Stage { group: "x", name, is_alone: false, run }
+        };
+        let stages = [stage("a", 1), stage("b", 2), stage("c", 3), stage("d", 4)];
+        for lanes in [1, 2, 9] {
+            let told = in_lanes(&stages, lanes);
+            let passed: Vec<_> = told.iter().map(|(tally, _)| tally.passed).collect();
+            assert_eq!(passed, [1, 2, 3, 4]);
+            assert!(told[2].1.starts_with("<== c: 3 passed"), "{}", told[2].1);
+        }
+    }
+
+    #[test]
     fn a_stage_that_cannot_run_has_failed() {
-        let stage = Stage { group: "x", name: "x", run: Box::new(|| bail!("cannot")) };
+        let fails = Box::new(|| bail!("cannot"));
+        let stage = Stage { group: "x", name: "x", is_alone: true, run: fails };
         let said = vec!["xtask: x: cannot".to_owned()];
         assert_eq!(timed(&stage).0, Tally { passed: 0, failed: 1, said });
         let arguments = Arguments { only: Some("nosuch".into()) };

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -123,7 +123,34 @@ pub(super) fn run(row: &Row) -> Result<Tally> {
     let words = ["--backend", row.backend].into_iter().chain(row.words.iter().copied());
     let words = words.map(str::to_owned).collect();
     let world = World { machine: row.machine, words, limit: row.limit };
-    tally::run(row.name, Words::VmTests, &mut world.command()?, &mut io::stdout())
+    let mut out = Prefixed { name: row.name };
+    tally::run(row.name, Words::VmTests, &mut world.command()?, &mut out)
+}
+
+impl Row {
+    /// Whether nothing else is to run meanwhile: the machine's own kernel is shared by all.
+    pub(super) fn is_alone(&self) -> bool {
+        self.machine == Machine::Host
+    }
+}
+
+/// Standard output, each line with whose it is.
+struct Prefixed {
+    name: &'static str,
+}
+
+impl Write for Prefixed {
+    /// Takes lines as a whole.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut out = io::stdout().lock();
+        write!(out, "{}: ", self.name)?;
+        out.write_all(line)?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush()
+    }
 }
 
 impl World {

@@ -15,12 +15,15 @@ use std::{fs, io};
 /// forgotten one `/proc` is asked.
 const CALLERS_MAX: usize = 4_096;
 
+/// Text arguments of a call, by index; `None`: it could not be read.
+type Texts = Vec<(u32, Option<Bytes>)>;
+
 /// A call that succeeded.
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) call: CallRecord,
     pub(super) effect: Effect,
-    texts: Vec<(u32, Option<Bytes>)>,
+    texts: Texts,
     /// What the thread gave to fsopen(2) last.
     fs_type: Option<Bytes>,
 }
@@ -70,7 +73,8 @@ impl Made {
 #[derive(Debug, Default)]
 pub(super) struct Callers {
     latest: HashMap<u32, CallRecord>,
-    texts: HashMap<u32, Vec<(u32, Option<Bytes>)>>,
+    /// With the begin of the call that was given them.
+    texts: HashMap<u32, (u64, Texts)>,
     fs_types: HashMap<u32, Bytes>,
     /// Calls that ended in this drain, by thread, and in the one before.
     finished: HashMap<u32, Vec<Rc<Finished>>>,
@@ -113,7 +117,13 @@ impl Callers {
 
     /// Takes a text that the call about to return was given.
     pub(super) fn take_text(&mut self, record: &ArgumentRecord, text: Option<Bytes>) {
-        self.texts.entry(thread(record.header.pid_tgid)).or_default().push((record.index, text));
+        let begin_ktime_ns = record.header.begin_ktime_ns;
+        let (of, texts) = self.texts.entry(thread(record.header.pid_tgid)).or_default();
+        if *of != begin_ktime_ns {
+            // What is left is of a call whose end was lost, and the begin of this one may be untold.
+            (*of, *texts) = (begin_ktime_ns, Vec::new());
+        }
+        texts.push((record.index, text));
     }
 
     /// Takes one record. Gives the call if it ended well.
@@ -128,7 +138,10 @@ impl Callers {
             self.texts.remove(&tid);
             return None;
         }
-        let texts = self.texts.remove(&tid).unwrap_or_default();
+        let texts = self.texts.remove(&tid);
+        let texts =
+            texts.filter(|(begin_ktime_ns, _)| *begin_ktime_ns == call.header.begin_ktime_ns);
+        let texts = texts.map_or_else(Vec::new, |(_, texts)| texts);
         if call.ret < 0 {
             return None;
         }
@@ -320,8 +333,13 @@ mod tests {
     }
 
     fn text(callers: &mut Callers, index: u32, text: &[u8]) {
+        text_of(callers, 5, index, text);
+    }
+
+    fn text_of(callers: &mut Callers, begin_ktime_ns: u64, index: u32, text: &[u8]) {
         let mut record = ArgumentRecord::new_zeroed();
         record.header.pid_tgid = (7 << 32) | 8;
+        record.header.begin_ktime_ns = begin_ktime_ns;
         record.index = index;
         callers.take_text(&record, Some(text.into()));
     }
@@ -357,6 +375,18 @@ mod tests {
         callers.take(&call(libc::SYS_mount, true));
         let glimpsed = callers.glimpsed(UniqueMountId(9), 8, 5);
         assert_eq!(glimpsed.target.as_deref(), Some(&b"/new"[..]));
+    }
+
+    #[test]
+    fn a_call_whose_begin_was_not_told_has_its_own_texts() {
+        let mut callers = Callers::default();
+        text_of(&mut callers, 4, 1, b"/old");
+        text(&mut callers, 1, b"/new");
+        callers.take(&call(libc::SYS_mount, true));
+        assert_eq!(callers.glimpsed(UniqueMountId(9), 8, 5).target.as_deref(), Some(&b"/new"[..]));
+        text_of(&mut callers, 6, 1, b"/older");
+        let finished = callers.take(&call(libc::SYS_mount, true)).expect("it ended well");
+        assert_eq!(finished.text(1), None);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
 struct Stage {
     group: &'static str,
     name: &'static str,
-    /// Others of the kind may run meanwhile.
+    /// No other may run meanwhile.
     is_alone: bool,
     run: Box<dyn Fn() -> Result<Tally> + Send + Sync>,
 }

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::Instant;
 use tokio::sync::{oneshot, watch};
 
-/// What a step costs besides its messages, and how much larger these are in memory.
+/// What a step costs besides its messages.
 const STEP_BYTES: usize = 256;
 /// What two states of the index cost that are kept for a rename.
 const STATES_BYTES: usize = 64 << 10;

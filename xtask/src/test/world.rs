@@ -22,6 +22,8 @@ pub(super) struct Row {
     backend: &'static str,
     /// More arguments of `vm-tests`.
     words: &'static [&'static str],
+    /// Texts in the names of the tests that are left out.
+    without: &'static [&'static [&'static str]],
     /// Seconds after which it counts as hung: some five times what it takes.
     limit: u64,
 }
@@ -52,41 +54,31 @@ const MODULES: &str = "overlay,fuse,loop,autofs4";
 const ALL: &[&str] = &[];
 /// Emulation is slow: fewer cycles. Each check of a command starts a tracker or two, which takes seconds
 /// there. What is left out, what the agent and `exec` do with the index among it, is checked on the host.
-#[rustfmt::skip]
-const IN_VM: &[&str] = &[
-    "--cycle-seconds", "4",
-    "--random-seconds", "45",
-    "--without", "cycles_one_thread",
-    "--without", "flood_unfollowed",
-    "--without", "cli_agent",
-    "--without", "cli_doctor",
-    "--without", "cli_exec",
-    "--without", "cli_findmnt",
-    "--without", "cli_info",
-    "--without", "cli_is_mountpoint",
-    "--without", "cli_list_json",
-    "--without", "cli_namespaces",
-    "--without", "cli_watch_timeout",
+const IN_VM: &[&str] = &["--cycle-seconds", "4", "--random-seconds", "45"];
+const NOT_IN_VM: &[&str] = &[
+    "cli_agent",
+    "cli_doctor",
+    "cli_exec",
+    "cli_findmnt",
+    "cli_info",
+    "cli_is_mountpoint",
+    "cli_list_json",
+    "cli_namespaces",
+    "cli_watch_timeout",
+    "cycles_one_thread",
+    "flood_unfollowed",
 ];
 /// For a kernel between two others: what depends on its functions, and less of what depends on its age.
-#[rustfmt::skip]
-const BETWEEN: &[&str] = &[
-    "--random-seconds", "30",
-    "--without", "cycles",
-    "--without", "flood",
-    "--without", "cli_agent",
-    "--without", "cli_doctor",
-    "--without", "cli_exec",
-    "--without", "cli_findmnt",
-    "--without", "cli_info",
-    "--without", "cli_is_mountpoint",
-    "--without", "cli_list",
-    "--without", "cli_namespaces",
-    "--without", "cli_operations",
-    "--without", "cli_selftest_killed",
-    "--without", "cli_status",
-    "--without", "cli_verify",
-    "--without", "cli_watch",
+const BETWEEN: &[&str] = &["--random-seconds", "30"];
+const NOT_BETWEEN: &[&str] = &[
+    "cli_list",
+    "cli_operations",
+    "cli_selftest_killed",
+    "cli_status",
+    "cli_verify",
+    "cli_watch",
+    "cycles",
+    "flood",
 ];
 /// For a back end that is the last resort.
 const SCENARIOS: &[&str] = &["--only", "scenarios"];
@@ -99,14 +91,22 @@ const FALLBACKS: &[&str] = &["--only", "scenarios", "--fallback-hook", "attach"]
 const MODEL: &[&str] = &["--only", "model", "--seed", "1", "--random-seconds", "20"];
 
 const fn vm(name: &'static str, series: Series, words: &'static [&'static str]) -> Row {
-    Row { name, machine: Machine::Vm(series), backend: "hooks", words, limit: 1800 }
+    let machine = Machine::Vm(series);
+    Row { name, machine, backend: "hooks", words, without: &[NOT_IN_VM], limit: 1800 }
 }
 
 pub(super) const WORLDS: &[Row] = &[
     // Any host will do for this back end, and a container's: it needs no BPF.
-    Row { name: "host", machine: Machine::Host, backend: "notify", words: ALL, limit: 1200 },
+    Row {
+        name: "host",
+        machine: Machine::Host,
+        backend: "notify",
+        words: ALL,
+        without: &[],
+        limit: 1200,
+    },
     vm("vm-5.10", Series::V5_10, IN_VM),
-    vm("vm-6.1", Series::V6_1, BETWEEN),
+    Row { without: &[NOT_IN_VM, NOT_BETWEEN], ..vm("vm-6.1", Series::V6_1, BETWEEN) },
     vm("vm-6.12", Series::V6_12, IN_VM),
     vm("vm-7", Series::V7, IN_VM),
     // The newest kernel has calls that the host's may lack.
@@ -120,8 +120,9 @@ pub(super) const WORLDS: &[Row] = &[
 
 /// Builds the tests and runs them in a world.
 pub(super) fn run(row: &Row) -> Result<Tally> {
+    let without = row.without.iter().copied().flatten().flat_map(|text| ["--without", *text]);
     let words = ["--backend", row.backend].into_iter().chain(row.words.iter().copied());
-    let words = words.map(str::to_owned).collect();
+    let words = words.chain(without).map(str::to_owned).collect();
     let world = World { machine: row.machine, words, limit: row.limit };
     let mut out = Prefixed { name: row.name };
     tally::run(row.name, Words::VmTests, &mut world.command()?, &mut out)

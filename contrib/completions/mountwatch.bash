@@ -89,7 +89,7 @@ _mountwatch() {
 
     case "${cmd}" in
         mountwatch)
-            opts="-h -V --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --no-operations --mute-hook --help --version agent list info is-mountpoint watch exec namespaces verify status doctor help"
+            opts="-h -V --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help --version agent list info is-mountpoint watch exec namespaces verify status doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -127,7 +127,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__agent)
-            opts="-h --socket-group --socket-mode --metrics --metrics-textfile --export-file --export-file-bytes --export-files --otlp --export-rate --export-events --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --no-operations --mute-hook --help"
+            opts="-h --socket-group --socket-mode --metrics --metrics-textfile --export-file --export-file-bytes --export-files --otlp --export-rate --export-events --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -205,7 +205,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__doctor)
-            opts="-J -h --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --no-operations --mute-hook --help"
+            opts="-J -h --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -243,7 +243,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__exec)
-            opts="-J -h --json --output --junit --namespace --wait --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --no-operations --mute-hook --help"
+            opts="-J -h --json --output --junit --namespace --wait --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -461,7 +461,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__info)
-            opts="-N -T -J -h --task --ns --target --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --no-operations --mute-hook --help"
+            opts="-N -T -J -h --task --ns --target --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -511,7 +511,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__is__subcmd__mountpoint)
-            opts="-N -q -v -J -h --task --ns --no-bind --quiet --verbose --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --no-operations --mute-hook --help"
+            opts="-N -q -v -J -h --task --ns --no-bind --quiet --verbose --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -561,7 +561,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__list)
-            opts="-N -A -M -T -R -t -O -S -f -J -o -H -l -a -r -P -y -n -v -h --task --ns --all-namespaces --mountpoint --target --submounts --types --options --source --id --uniq-id --real --pseudo --shadowed --no-bind --first-only --json --output --output-all --list-columns --tree --list --ascii --raw --pairs --shell --noheadings --nofsroot --mountinfo --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --no-operations --mute-hook --help"
+            opts="-N -A -M -T -R -t -O -S -f -J -o -H -l -a -r -P -y -n -v -h --task --ns --all-namespaces --mountpoint --target --submounts --types --options --source --id --uniq-id --real --pseudo --shadowed --no-bind --first-only --json --output --output-all --list-columns --tree --list --ascii --raw --pairs --shell --noheadings --nofsroot --mountinfo --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -667,7 +667,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__namespaces)
-            opts="-J -o -n -h --json --output --noheadings --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --no-operations --mute-hook --help"
+            opts="-J -o -n -h --json --output --noheadings --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -713,7 +713,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__status)
-            opts="-J -h --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --no-operations --mute-hook --help"
+            opts="-J -h --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -751,7 +751,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__verify)
-            opts="-J -h --json --settle-ms --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --no-operations --mute-hook --help"
+            opts="-J -h --json --settle-ms --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

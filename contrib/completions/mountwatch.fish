@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_mountwatch_global_optspecs
-    string join \n socket= no-agent backend= show-secrets kernel-log ring-bytes= without-hook= fallback-hook= no-fentry no-operations mute-hook= h/help V/version
+    string join \n socket= no-agent backend= show-secrets kernel-log ring-bytes= without-hook= fallback-hook= no-fentry mute-hook= h/help V/version
 end
 
 function __fish_mountwatch_needs_command
@@ -38,7 +38,6 @@ complete -c mountwatch -n "__fish_mountwatch_needs_command" -l no-agent -d 'Ask 
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
-complete -c mountwatch -n "__fish_mountwatch_needs_command" -l no-operations -d 'Do not tell which system calls were made: the back end hooks starts in half the time. Naming it means that no agent is asked'
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -s V -l version -d 'Print version'
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "agent" -d 'Run in the foreground: watch, and answer others on a socket'
@@ -76,7 +75,6 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l no-agent
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l no-operations -d 'Do not tell which system calls were made: the back end hooks starts in half the time. Naming it means that no agent is asked'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s N -l task -d 'What this process or thread sees, from its root directory' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l ns -d 'What a process sees that enters this mount namespace: the inode of /proc/PID/ns/mnt' -r
@@ -121,7 +119,6 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l no-agent 
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l no-operations -d 'Do not tell which system calls were made: the back end hooks starts in half the time. Naming it means that no agent is asked'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -s N -l task -d 'What this process or thread sees, from its root directory' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l ns -d 'What a process sees that enters this mount namespace: the inode of /proc/PID/ns/mnt' -r
@@ -141,7 +138,6 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l no-agent 
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l no-operations -d 'Do not tell which system calls were made: the back end hooks starts in half the time. Naming it means that no agent is asked'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -s N -l task -d 'What this process or thread sees, from its root directory' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l ns -d 'What a process sees that enters this mount namespace: the inode of /proc/PID/ns/mnt' -r
@@ -163,7 +159,6 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l 
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l no-operations -d 'Do not tell which system calls were made: the back end hooks starts in half the time. Naming it means that no agent is asked'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -s n -l count -d 'End after this many changes, or operations if they are shown' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l timeout -d 'End after this many seconds' -r
@@ -206,7 +201,6 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l no-agent 
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l no-operations -d 'Do not tell which system calls were made: the back end hooks starts in half the time. Naming it means that no agent is asked'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -s o -l output -d 'Columns, separated by commas' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l socket -d 'The agent\'s socket. Commands ask the agent if it is there; \'\' for none' -r -F
@@ -225,7 +219,6 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l no-
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l no-operations -d 'Do not tell which system calls were made: the back end hooks starts in half the time. Naming it means that no agent is asked'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l settle-ms -d 'Follow changes for this many milliseconds first: what is compared then is the index that they led to, not the one just read' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l socket -d 'The agent\'s socket. Commands ask the agent if it is there; \'\' for none' -r -F
@@ -243,7 +236,6 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l no-agen
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l no-operations -d 'Do not tell which system calls were made: the back end hooks starts in half the time. Naming it means that no agent is asked'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l socket -d 'The agent\'s socket. Commands ask the agent if it is there; \'\' for none' -r -F
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l backend -d 'How the kernel is watched. Naming a back end means that no agent is asked' -r -f -a "auto\t'The best one that this host allows'
@@ -260,7 +252,6 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l no-agen
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l no-operations -d 'Do not tell which system calls were made: the back end hooks starts in half the time. Naming it means that no agent is asked'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l socket -d 'The agent\'s socket. Commands ask the agent if it is there; \'\' for none' -r -F
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l backend -d 'How the kernel is watched. Naming a back end means that no agent is asked' -r -f -a "auto\t'The best one that this host allows'
@@ -277,7 +268,6 @@ complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l no-agen
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l show-secrets -d 'Show the values of options that hold secrets (password=, credentials=, key=, …)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l kernel-log -d 'Print what the kernel side logs, on stderr'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l no-fentry -d 'Use probes in place of trampolines (fentry and fexit)'
-complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l no-operations -d 'Do not tell which system calls were made: the back end hooks starts in half the time. Naming it means that no agent is asked'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from agent list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "agent" -d 'Run in the foreground: watch, and answer others on a socket'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand help; and not __fish_seen_subcommand_from agent list info is-mountpoint watch exec namespaces verify status doctor help" -f -a "list" -d 'List mounts: all that this process sees, or those asked for'

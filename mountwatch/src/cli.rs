@@ -82,10 +82,6 @@ pub struct Global {
     /// Use probes in place of trampolines (fentry and fexit).
     #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub no_fentry: bool,
-    /// Do not tell which system calls were made: the back end hooks starts in half the time. Naming it
-    /// means that no agent is asked.
-    #[arg(long, global = true, help_heading = EVERYWHERE)]
-    pub no_operations: bool,
     /// Only say that a hook is attached, to test whether the self-test notices.
     #[arg(long = "mute-hook", global = true, help_heading = EVERYWHERE, hide = true, value_name = "NAME", value_parser = hook_name)]
     pub mute_hooks: Vec<String>,

@@ -213,7 +213,6 @@ pub(super) fn asks_agent(global: &Global) -> bool {
         && global.fallback_hooks.is_empty()
         && global.mute_hooks.is_empty()
         && !global.no_fentry
-        && !global.no_operations
         && !global.kernel_log
         && global.ring_bytes == limits::RING_BYTES
 }

@@ -10,19 +10,21 @@ use anyhow::{Context, bail};
 
 /// One that tells operations.
 pub(super) fn tracker(global: &Global) -> anyhow::Result<Tracker> {
-    Tracker::start(&config(global)?).context("watch the mounts of this host")
+    started(&config(global)?)
 }
 
 /// One for questions about the mounts as they are now: it starts faster.
 pub(super) fn reader(global: &Global) -> anyhow::Result<Tracker> {
-    let config = Config { operations: false, ..config(global)? };
-    Tracker::start(&config).context("watch the mounts of this host")
+    started(&Config { operations: false, ..config(global)? })
 }
 
 /// One that tells operations, and the descendants of a process apart.
 pub(super) fn tracker_of(global: &Global, ancestor: Option<u32>) -> anyhow::Result<Tracker> {
-    let config = Config { descendants_of: ancestor, ..config(global)? };
-    Tracker::start(&config).context("watch the mounts of this host")
+    started(&Config { descendants_of: ancestor, ..config(global)? })
+}
+
+fn started(config: &Config) -> anyhow::Result<Tracker> {
+    Tracker::start(config).context("watch the mounts of this host")
 }
 
 /// How the command line wants the host to be tracked.
@@ -35,7 +37,7 @@ pub(super) fn config(global: &Global) -> anyhow::Result<Config> {
     Ok(Config {
         backend,
         ring_bytes: global.ring_bytes,
-        operations: !global.no_operations,
+        operations: true,
         without_hooks: global.without_hooks.clone(),
         fallback_hooks: global.fallback_hooks.clone(),
         no_fentry: global.no_fentry,

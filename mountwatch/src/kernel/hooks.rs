@@ -12,7 +12,7 @@ use mountwatch_common::{
 
 use crate::wire::btf::Btf;
 
-pub use calls::CALLS;
+pub use calls::{CALLS, OF_OPERATIONS};
 pub use table::{FALLBACKS, HOOKS};
 
 /// How a program is attached to a kernel function.
@@ -197,8 +197,6 @@ pub struct Wishes {
     pub mute: Vec<String>,
     /// Probes instead of trampolines.
     pub no_fentry: bool,
-    /// System calls are not told.
-    pub no_calls: bool,
 }
 
 /// One way to watch one function.
@@ -273,11 +271,7 @@ pub fn plan(features: &Features, wishes: &Wishes) -> Plan {
             add(&mut plan, features, row, ways, wishes);
         }
     }
-    if wishes.no_calls {
-        plan.unattributed.push("operations are not told: nobody asked for them".to_owned());
-    } else {
-        add_calls(&mut plan, features, wishes);
-    }
+    add_calls(&mut plan, features, wishes);
     plan
 }
 

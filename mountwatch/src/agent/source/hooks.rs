@@ -4,7 +4,7 @@ use super::{Backend, Drained, Sink, SourceError, Target};
 use crate::agent::Config;
 use crate::agent::losses::{LossWatch, Lost};
 use crate::agent::selftest::{self, SelfTest};
-use crate::kernel::hooks::Wishes;
+use crate::kernel::hooks::{OF_OPERATIONS, Wishes};
 use crate::kernel::host;
 use crate::kernel::load::{Hooks, LoadConfig, LoadError, operation_of};
 use crate::kernel::namespaces;
@@ -172,6 +172,13 @@ impl Backend for HookSource {
     }
 }
 
+/// Names of the hooks to leave out.
+fn without(config: &Config) -> Vec<String> {
+    let of_operations: &[_] = if config.operations { &[] } else { &OF_OPERATIONS };
+    let names = of_operations.iter().map(|hook| hook::name(*hook).to_owned());
+    config.without_hooks.iter().cloned().chain(names).collect()
+}
+
 impl HookSource {
     fn load(config: &Config) -> Result<Self, LoadError> {
         // Before the hooks are there: they need not tell of it.
@@ -179,11 +186,10 @@ impl HookSource {
         let mut hooks = Hooks::load(&LoadConfig {
             ring_bytes: config.ring_bytes,
             wishes: Wishes {
-                without: config.without_hooks.clone(),
+                without: without(config),
                 fallback: config.fallback_hooks.clone(),
                 mute: config.mute_hooks.clone(),
                 no_fentry: config.no_fentry,
-                no_calls: !config.operations,
             },
             kernel_log: config.kernel_log,
             descendants_of: config.descendants_of,

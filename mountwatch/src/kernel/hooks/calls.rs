@@ -4,9 +4,12 @@
 //! They are attached before all others. So the end of a call is told after what other programs do at
 //! the same return, and a change finds the call that it is part of.
 
-use mountwatch_common::hook;
+use mountwatch_common::hook::{self, Hook};
 
 use super::{Candidate, Missing, Row, Skipped};
+
+/// The hooks of these rows: the index does not rest on them.
+pub const OF_OPERATIONS: [Hook; 2] = [hook::CALL, hook::CLONE_MNT];
 
 /// No program has a spare: see `Skipped::Operation`.
 const fn candidate(probe: &'static str, function: &'static str, at_return: bool) -> Candidate {

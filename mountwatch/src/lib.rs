@@ -46,6 +46,7 @@ pub mod exports;
 pub mod fake;
 pub mod kernel;
 pub mod leaks;
+mod maps;
 pub mod metrics;
 pub mod model;
 mod proto;

@@ -9,6 +9,7 @@ mod assembly;
 mod check;
 mod dentry;
 mod group;
+mod names;
 mod namespace;
 mod operation;
 #[cfg(test)]
@@ -32,10 +33,11 @@ pub use retire::Retired;
 pub use scan::ScanMark;
 pub use snapshot::Snapshot;
 pub use super_block::Wanted;
-pub use tables::{Dentry, Tables};
+pub use names::Dentry;
+pub use tables::Tables;
 
 use crate::model::{
-    Dialect, Mount, MountKey, NamespaceInode, NamespaceKey, OperationId, Revision, Task,
+    Coverage, Dialect, Mount, MountKey, NamespaceInode, NamespaceKey, OperationId, Revision, Task,
 };
 use hashbrown::{HashMap, HashSet};
 use mountwatch_common::hook::Hook;
@@ -104,6 +106,8 @@ pub struct State {
     blind: Vec<String>,
     /// What it cannot see of file systems that are mounted, or were once.
     partly_seen: Vec<&'static str>,
+    /// What a namespace is worth that was told as a whole.
+    whole: Coverage,
     /// The first seed is over: from now on changes are told.
     seeded: bool,
     /// Everything is reread from time to time (back end `poll`).
@@ -141,7 +145,9 @@ struct Touch {
 impl State {
     /// An empty index. `blind` says in sentences what the back end cannot see.
     pub fn new(blind: Vec<String>) -> Self {
-        Self { blind, ..Self::default() }
+        let mut state = Self { blind, ..Self::default() };
+        state.settle_whole();
+        state
     }
 
     /// What the core asks for, once.
@@ -163,6 +169,7 @@ impl State {
     pub fn set_blind(&mut self, blind: Vec<String>) {
         self.touched.dirty |= self.blind != blind;
         self.blind = blind;
+        self.settle_whole();
     }
 
     /// Says how the kernel writes mountinfo(5).

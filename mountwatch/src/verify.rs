@@ -229,7 +229,7 @@ fn compare_all(index: &Compared<'_>) -> Result<Verification, VerifyError> {
             || (index.now)()?.namespace_by_inode(known.inode).is_none();
         if !is_there {
             let line =
-                format!("mount namespace {} with {} mounts", known.inode, known.mounts.size());
+                format!("mount namespace {} with {} mounts", known.inode, known.mount_count());
             result.namespaces.push(NamespaceVerification {
                 inode: known.inode,
                 task: None,

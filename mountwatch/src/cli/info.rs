@@ -150,7 +150,7 @@ pub(super) fn run(global: &Global, args: &InfoArgs) -> anyhow::Result<ExitCode> 
     let portrait = portrait(&asked, args).with_context(about)?;
     let coverage = match asked.source {
         Some(_) => asked.view.coverage().clone(),
-        None => Coverage::Blind(vec![String::from("other mount namespaces are not known")]),
+        None => Coverage::Blind([String::from("other mount namespaces are not known")].into()),
     };
     let (source, secrets) = (asked.source(&coverage), global.secrets());
     let text = if args.json {

@@ -1,8 +1,9 @@
 //! How much of the truth an answer rests on.
 
 use std::fmt;
+use std::sync::Arc;
 
-/// How far an answer can be trusted. Every answer carries one.
+/// How far an answer can be trusted. Every answer carries one, so a clone copies no sentence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Coverage {
     /// Everything is known and every change will be told.
@@ -11,10 +12,10 @@ pub enum Coverage {
     #[default]
     Stale,
     /// Known at every change that the back end can see; the sentences say what it cannot see.
-    Blind(Vec<String>),
+    Blind(Arc<[String]>),
     /// Read again from time to time: right when nothing moves. The sentences say what that cannot
     /// see.
-    Polling(Vec<String>),
+    Polling(Arc<[String]>),
 }
 
 impl Coverage {

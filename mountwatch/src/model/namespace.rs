@@ -1,7 +1,7 @@
 //! Mount namespaces.
 
 use super::{Coverage, MountKey, NamespaceId, NamespaceInode, NamespaceKey};
-use rpds::RedBlackTreeMapSync;
+use crate::maps::Sorted;
 
 /// What a mount of a detached tree says of its namespace: that one is anonymous, in nobody's
 /// mountinfo, and in no table.
@@ -22,12 +22,17 @@ pub struct Namespace {
     pub coverage: Coverage,
     /// Its mounts in the order in which the kernel lists them since 6.8: by unique ID, and by
     /// `mnt_id` before.
-    pub mounts: RedBlackTreeMapSync<(u64, MountKey), ()>,
+    pub(crate) mounts: Sorted<(u64, MountKey)>,
 }
 
 impl Namespace {
     /// The keys of its mounts, in the kernel's order.
     pub fn keys(&self) -> impl Iterator<Item = MountKey> + '_ {
-        self.mounts.keys().map(|(_, key)| *key)
+        self.mounts.iter().map(|(_, key)| key)
+    }
+
+    /// How many mounts are in it.
+    pub fn mount_count(&self) -> usize {
+        self.mounts.len()
     }
 }

@@ -58,7 +58,7 @@ impl Tables {
     ) -> Option<HostPath> {
         let end = self.walk(path, from)?;
         let own = (end.mount.namespace == host.namespace)
-            .then(|| self.place(&end.mount, end.dentry, end.rest, host))
+            .then(|| self.place(end.mount, end.dentry, end.rest, host))
             .flatten();
         if let Some(path) = own {
             return Some(HostPath { path: path_buf(path), way: HostWay::SameMount });

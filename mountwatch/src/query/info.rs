@@ -93,7 +93,7 @@ impl Tables {
     pub(super) fn info_at(&self, mount: &Mount, path: &[u8], from: Viewpoint) -> Option<MountInfo> {
         let namespace = self.namespace(mount.namespace)?;
         let super_block = self.super_block(mount.super_block);
-        let top = self.covering(path, from);
+        let top = self.walk(path, from);
         Some(MountInfo {
             id: mount.id,
             unique_id: mount.unique_id,

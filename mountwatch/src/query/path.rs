@@ -6,6 +6,7 @@ use crate::state::Tables;
 use hashbrown::HashMap;
 use std::sync::Arc;
 
+
 /// The mount on which a path lies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Covering {
@@ -19,16 +20,16 @@ pub struct Covering {
 
 /// Where a path walk ends.
 #[derive(Clone, Debug)]
-pub(super) struct End<'p> {
+pub(super) struct End<'t, 'p> {
     /// On which mount, the one on top.
-    pub(super) mount: Arc<Mount>,
+    pub(super) mount: &'t Arc<Mount>,
     /// At which directory or file of it: the last one that the index knows.
     pub(super) dentry: DentryKey,
     /// What is left of the path: nothing is mounted there or below.
     pub(super) rest: &'p [u8],
 }
 
-impl End<'_> {
+impl End<'_, '_> {
     /// The path leads to the dentry itself.
     fn is_whole(&self) -> bool {
         self.rest.is_empty()
@@ -52,8 +53,25 @@ impl Tables {
     /// The absolute path of a mount's mountpoint, seen from a viewpoint; `None` if it is not
     /// reachable from there. As mountinfo(5) field 5, without escapes.
     pub fn path_of(&self, mount: MountKey, from: Viewpoint) -> Option<Vec<u8>> {
-        let mut paths = Paths { tables: self, from, known: HashMap::new() };
-        paths.of(mount).map(|path| path.to_vec())
+        let mut up = Up::new();
+        let mut mount = self.mount(mount)?;
+        for _ in 0..self.namespaces_depth_max() {
+            if mount.key == from.mount {
+                // Else the root directory lies inside this mount: the mount is out of reach.
+                return (mount.root == from.dentry).then(|| up.path());
+            }
+            if mount.is_detached_root() {
+                return None;
+            }
+            let parent = self.mount(mount.parent)?;
+            if parent.key == from.mount {
+                self.climb(mount.mountpoint, Some(from.dentry), &mut up)?;
+                return Some(up.path());
+            }
+            self.climb(mount.mountpoint, Some(parent.root), &mut up)?;
+            mount = parent;
+        }
+        None
     }
 
     /// The mounts of the viewpoint's namespace that are reachable from its root, in the kernel's
@@ -76,8 +94,13 @@ impl Tables {
     pub fn covering(&self, path: &[u8], from: Viewpoint) -> Option<Covering> {
         let end = self.walk(path, from)?;
         let is_mountpoint = end.is_mountpoint();
-        let covered = if is_mountpoint { self.stack(&end.mount, from).len() - 1 } else { 0 };
-        Some(Covering { mount: end.mount, is_mountpoint, covered })
+        let covered = if is_mountpoint { self.covered_by(end.mount, from).count() } else { 0 };
+        Some(Covering { mount: Arc::clone(end.mount), is_mountpoint, covered })
+    }
+
+    /// The mount whose mountpoint is the path, the one on top.
+    pub(super) fn mount_at(&self, path: &[u8], from: Viewpoint) -> Option<&Arc<Mount>> {
+        self.walk(path, from).filter(End::is_mountpoint).map(|end| end.mount)
     }
 
     /// Every mount whose mountpoint is the path or lies below it, in the kernel's order. Of mounts
@@ -86,26 +109,42 @@ impl Tables {
     /// Takes time for what it gives, and for what pins names below a directory that is no mountpoint.
     pub fn below(&self, path: &[u8], from: Viewpoint) -> Vec<Listed> {
         let Some(end) = self.walk(path, from) else { return Vec::new() };
-        let mut pending: Vec<MountKey> = if end.is_mountpoint() {
-            self.stack(&end.mount, from).last().copied().into_iter().collect()
-        } else if end.is_whole() {
-            self.children_below(end.mount.key, end.dentry)
-        } else {
-            return Vec::new();
-        };
-        let mut paths = Paths { tables: self, from, known: HashMap::new() };
         let mut found = Vec::new();
-        while let Some(key) = pending.pop() {
-            let Some(mount) = self.mount(key) else { continue };
-            let Some(path) = paths.of(key) else { continue };
-            found.push(Listed { mount: Arc::clone(mount), path });
-            if found.len() > self.mount_count() {
-                break; // a loop, which a tree does not have
+        if end.is_mountpoint() {
+            let lowest = self.covered_by(end.mount, from).last().unwrap_or(end.mount);
+            self.list_with(lowest, from, &mut found);
+        } else if end.is_whole() {
+            for key in self.children_below(end.mount.key, end.dentry) {
+                if let Some(mount) = self.mount(key) {
+                    self.list_with(mount, from, &mut found);
+                }
             }
-            pending.extend(self.children(key).map(|child| child.key));
         }
-        found.sort_by_key(|listed| Self::order(&listed.mount));
+        found.sort_unstable_by_key(|listed| Self::order(&listed.mount));
         found
+    }
+
+    /// A mount and everything on it. The path of each is that of its parent and a few names more.
+    fn list_with(&self, mount: &Arc<Mount>, from: Viewpoint, found: &mut Vec<Listed>) {
+        let Some(path) = self.path_of(mount.key, from) else { return };
+        let mut next = found.len();
+        found.push(Listed { mount: Arc::clone(mount), path: path.into() });
+        while let Some(Listed { mount, path }) = found.get(next).cloned() {
+            next += 1;
+            // A loop is something that a tree does not have.
+            if self.child_count(mount.key) == 0 || found.len() > self.mount_count() {
+                continue;
+            }
+            for child in self.children(mount.key) {
+                // Where the viewpoint's root lies inside the mount, what is beside it is not seen.
+                let stop = if mount.key == from.mount { from.dentry } else { mount.root };
+                let mut up = Up::new();
+                if self.climb(child.mountpoint, Some(stop), &mut up).is_some() {
+                    let path = up.path_below(&path).into();
+                    found.push(Listed { mount: Arc::clone(child), path });
+                }
+            }
+        }
     }
 
     /// The root field of mountinfo(5), without escapes: the path of the mount's root in its file
@@ -123,27 +162,31 @@ impl Tables {
     }
 
     /// Where a path walk from the viewpoint's root ends.
-    pub(super) fn walk<'p>(&self, path: &'p [u8], from: Viewpoint) -> Option<End<'p>> {
+    pub(super) fn walk<'p>(&self, path: &'p [u8], from: Viewpoint) -> Option<End<'_, 'p>> {
         let mut mount = self.mount(from.mount)?;
         let mut dentry = from.dentry;
+        let mut known = self.dentry(dentry);
         let mut rest = path;
         loop {
             let (name, after) = first_name(rest);
             if name.is_empty() {
-                return Some(End { mount: Arc::clone(mount), dentry, rest: b"" });
+                return Some(End { mount, dentry, rest: b"" });
             }
             if name == b"." {
                 rest = after;
                 continue;
             }
-            let Some(next) = self.dentry(dentry).and_then(|known| known.children.get(name)) else {
-                return Some(End { mount: Arc::clone(mount), dentry, rest });
+            let Some((key, next)) = known.and_then(|known| self.child(known, name)) else {
+                return Some(End { mount, dentry, rest });
             };
-            dentry = *next;
+            (dentry, known) = (key, Some(next));
             rest = after;
-            if let Some(above) = self.mounted_at(mount.key, dentry) {
+            if next.is_mountpoint()
+                && let Some(above) = self.mounted_at(mount.key, dentry)
+            {
                 mount = self.top(above.key)?;
                 dentry = mount.root;
+                known = self.dentry(dentry);
             }
         }
     }
@@ -157,7 +200,7 @@ impl Tables {
             let Some(dentry) = pending.pop() else { return found };
             found.extend(self.all_mounted_at(mount, dentry));
             if let Some(known) = self.dentry(dentry) {
-                pending.extend(known.children.values());
+                pending.extend(known.children());
             }
         }
         self.children(mount)
@@ -166,20 +209,19 @@ impl Tables {
             .collect()
     }
 
-    /// This mount and those that it covers at the same path, from the top down.
-    pub(super) fn stack(&self, mount: &Mount, from: Viewpoint) -> Vec<MountKey> {
-        let mut keys = vec![mount.key];
-        let mut mount = mount;
-        while mount.key != from.mount && keys.len() <= self.mount_count() {
-            match self.mount(mount.parent) {
-                Some(parent) if parent.root == mount.mountpoint && parent.key != mount.key => {
-                    keys.push(parent.key);
-                    mount = parent;
-                }
-                _ => break,
-            }
-        }
-        keys
+    /// The mounts that this one covers at the same path, from the top down.
+    pub(super) fn covered_by(
+        &self,
+        mount: &Mount,
+        from: Viewpoint,
+    ) -> impl Iterator<Item = &Arc<Mount>> {
+        let below = move |key, parent, mountpoint| {
+            let parent = self.mount(parent).filter(|_| key != from.mount)?;
+            (parent.root == mountpoint && parent.key != key).then_some(parent)
+        };
+        let first = below(mount.key, mount.parent, mount.mountpoint);
+        std::iter::successors(first, move |at| below(at.key, at.parent, at.mountpoint))
+            .take(self.mount_count())
     }
 
     fn is_below(&self, dentry: DentryKey, above: DentryKey) -> bool {
@@ -199,17 +241,28 @@ impl Tables {
     /// `/name/name` from a dentry up to `stop`, or to the file system's root if `stop` is `None`;
     /// `/` for no names at all. `None` if something on the way is not known, or `stop` is not there.
     pub(super) fn names_up(&self, dentry: DentryKey, stop: Option<DentryKey>) -> Option<Vec<u8>> {
-        let mut names = Vec::new();
+        let mut up = Up::new();
+        self.climb(dentry, stop, &mut up)?;
+        Some(up.path())
+    }
+
+    /// Notes the names from a dentry up to `stop`, which has to be there.
+    fn climb<'t>(
+        &'t self,
+        dentry: DentryKey,
+        stop: Option<DentryKey>,
+        up: &mut Up<'t>,
+    ) -> Option<()> {
         let mut at = dentry;
         for _ in 0..=self.dentry_count() {
             if Some(at) == stop {
-                return Some(join(&names));
+                return Some(());
             }
             let known = self.dentry(at).filter(|known| known.is_known)?;
             if known.parent == at {
-                return stop.is_none().then(|| join(&names));
+                return stop.is_none().then_some(());
             }
-            names.push(Arc::clone(&known.name));
+            up.push(&known.name);
             at = known.parent;
         }
         None
@@ -217,23 +270,47 @@ impl Tables {
 }
 
 /// The first component of a path, and what follows it.
+#[inline]
 fn first_name(path: &[u8]) -> (&[u8], &[u8]) {
-    let start = path.iter().position(|byte| *byte != b'/').unwrap_or(path.len());
-    let path = path.get(start..).unwrap_or_default();
-    let end = path.iter().position(|byte| *byte == b'/').unwrap_or(path.len());
-    path.split_at(end)
+    let mut path = path;
+    while let [b'/', after @ ..] = path {
+        path = after;
+    }
+    path.split_at(memchr::memchr(b'/', path).unwrap_or(path.len()))
 }
 
-fn join(names: &[crate::model::Bytes]) -> Vec<u8> {
-    if names.is_empty() {
-        return b"/".to_vec();
+/// The names of a path from its end on.
+struct Up<'t> {
+    names: Vec<&'t [u8]>,
+    bytes: usize,
+}
+
+impl<'t> Up<'t> {
+    fn new() -> Self {
+        Self { names: Vec::new(), bytes: 0 }
     }
-    let mut path = Vec::with_capacity(names.iter().map(|name| name.len() + 1).sum());
-    for name in names.iter().rev() {
-        path.push(b'/');
-        path.extend_from_slice(name);
+
+    fn push(&mut self, name: &'t [u8]) {
+        self.names.push(name);
+        self.bytes += name.len() + 1;
     }
-    path
+
+    /// The path; `/` for no names at all.
+    fn path(&self) -> Vec<u8> {
+        self.path_below(b"/")
+    }
+
+    /// The path below another one.
+    fn path_below(&self, above: &[u8]) -> Vec<u8> {
+        let above = if above == b"/" && !self.names.is_empty() { b"" } else { above };
+        let mut path = Vec::with_capacity(above.len() + self.bytes);
+        path.extend_from_slice(above);
+        for name in self.names.iter().rev() {
+            path.push(b'/');
+            path.extend_from_slice(name);
+        }
+        path
+    }
 }
 
 /// Paths of many mounts from one viewpoint: each parent's path is computed once.

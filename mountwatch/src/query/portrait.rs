@@ -60,19 +60,19 @@ impl SnapshotView {
             others.sort_by_key(|one| (one.namespace, Tables::order(one)));
             others.into_iter().filter_map(|one| tables.neighbour(one, from)).collect::<Vec<_>>()
         };
-        let top = tables.covering(path, from).map(|covering| covering.mount);
+        let top = tables.walk(path, from).map(|end| end.mount);
         let parent = tables.mount(mount.parent).filter(|parent| parent.key != mount.key);
         let peers = mount.peer_group.map(|group| tables.group_members(group).collect());
         let masters = mount.master.map(|group| tables.group_members(group).collect());
         let slaves = mount.peer_group.map(|group| tables.group_slaves(group).collect());
-        let covers = tables.stack(mount, from).into_iter().skip(1);
+        let covers = tables.covered_by(mount, from);
         Some(Portrait {
             parent: parent.and_then(|parent| tables.neighbour(parent, from)),
             children: others(tables.children(mount.key).collect()),
-            covers: covers.filter_map(|key| tables.neighbour(tables.mount(key)?, from)).collect(),
+            covers: covers.filter_map(|one| tables.neighbour(one, from)).collect(),
             covered_by: top
                 .filter(|top| top.key != mount.key)
-                .and_then(|top| tables.neighbour(&top, from)),
+                .and_then(|top| tables.neighbour(top, from)),
             peers: others(peers.unwrap_or_default()),
             masters: others(masters.unwrap_or_default()),
             slaves: others(slaves.unwrap_or_default()),

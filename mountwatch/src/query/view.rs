@@ -102,24 +102,19 @@ impl MountQueries for SnapshotView {
     type Error = PathError;
 
     fn is_mount_point(&self, path: &Path, binds: Binds) -> Result<Answer<bool>, PathError> {
-        let covering = self.snapshot.covering(bytes(path)?, self.from);
-        let is_one = covering.is_some_and(|covering| {
-            covering.is_mountpoint
-                && (binds == Binds::Count || self.snapshot.bind(&covering.mount).is_none())
-        });
-        Ok(self.answer(is_one))
+        let mount = self.snapshot.mount_at(bytes(path)?, self.from);
+        let counts = |mount| binds == Binds::Count || self.snapshot.bind(mount).is_none();
+        Ok(self.answer(mount.is_some_and(|mount| counts(mount))))
     }
 
     fn mount_at(&self, path: &Path) -> Result<Answer<Option<MountInfo>>, PathError> {
-        let covering = self.snapshot.covering(bytes(path)?, self.from);
-        let at = covering.filter(|covering| covering.is_mountpoint);
-        Ok(self.answer(at.and_then(|covering| self.snapshot.info(&covering.mount, self.from))))
+        let mount = self.snapshot.mount_at(bytes(path)?, self.from);
+        Ok(self.answer(mount.and_then(|mount| self.snapshot.info(mount, self.from))))
     }
 
     fn covering(&self, path: &Path) -> Result<Answer<Option<MountInfo>>, PathError> {
-        let covering = self.snapshot.covering(bytes(path)?, self.from);
-        Ok(self
-            .answer(covering.and_then(|covering| self.snapshot.info(&covering.mount, self.from))))
+        let end = self.snapshot.walk(bytes(path)?, self.from);
+        Ok(self.answer(end.and_then(|end| self.snapshot.info(end.mount, self.from))))
     }
 
     fn below(&self, path: &Path) -> Result<Answer<Vec<MountInfo>>, PathError> {
@@ -155,13 +150,15 @@ impl MountQueries for SnapshotView {
 /// The bytes of a path that can be asked about.
 fn bytes(path: &Path) -> Result<&[u8], PathError> {
     let bytes = path.as_os_str().as_bytes();
-    if bytes.contains(&0) {
+    if memchr::memchr(0, bytes).is_some() {
         return Err(PathError::ZeroByte);
     }
-    if !path.is_absolute() {
+    if bytes.first() != Some(&b'/') {
         return Err(PathError::NotAbsolute);
     }
-    if path.components().any(|component| component == Component::ParentDir) {
+    // Few paths have two dots in a row; in those, each component is looked at.
+    let has_dots = memchr::memmem::find(bytes, b"..").is_some();
+    if has_dots && path.components().any(|component| component == Component::ParentDir) {
         return Err(PathError::ParentDirectory);
     }
     Ok(bytes)

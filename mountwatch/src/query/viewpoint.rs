@@ -39,7 +39,7 @@ impl Tables {
         let mount = self.mount(mount)?;
         let mut dentry = mount.root;
         for name in below.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
-            dentry = *self.dentry(dentry)?.children.get(name)?;
+            dentry = self.child(self.dentry(dentry)?, name)?.0;
         }
         Some(Viewpoint { namespace: mount.namespace, mount: mount.key, dentry })
     }

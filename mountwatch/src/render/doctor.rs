@@ -175,7 +175,7 @@ mod tests {
     fn notify() -> Diagnosis {
         let status = Status {
             backend: "notify",
-            coverage: Coverage::Blind(vec!["renames are not seen".to_owned()]),
+            coverage: Coverage::Blind(["renames are not seen".to_owned()].into()),
             refused: vec!["the back end hooks does not start: no fentry".to_owned()],
             cost: Some(SyscallCost { before_ns: 80, after_ns: 110 }),
             ..status::sample()
@@ -218,7 +218,7 @@ mod tests {
         let mut diagnosis = notify();
         if let Ok(status) = &mut diagnosis.status {
             status.backend = "poll";
-            status.coverage = Coverage::Polling(vec!["polling: of several changes".to_owned()]);
+            status.coverage = Coverage::Polling(["polling: of several changes".to_owned()].into());
             (status.cost, status.counters) = (None, vec![("reading_us".into(), 450)]);
         }
         let text = doctor_text(&diagnosis);

@@ -154,7 +154,7 @@ fn lines_about_no_mount_are_short() {
     let snapshot = state.snapshot();
     let mut before = Scene::new(&snapshot, Secrets::Hidden);
     let mut now = Scene::new(&snapshot, Secrets::Hidden);
-    let coverage = Coverage::Blind(vec![String::from("renames are not seen")]);
+    let coverage = Coverage::Blind([String::from("renames are not seen")].into());
     let mut out = String::new();
     for what in [What::Synced, What::Lost("too slow"), What::Coverage] {
         let happening =

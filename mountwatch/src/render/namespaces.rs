@@ -49,7 +49,7 @@ macro_rules! columns {
 columns! {
     "NS" Right "inode of the mount namespace: that of /proc/PID/ns/mnt" |row| Cell::Number(row.namespace.inode.0.into());
     "NS-ID" Right "its ID, never reused (kernel 6.11)" |row| number(row.namespace.id.map(|id| id.0));
-    "MOUNTS" Right "how many mounts are in it" |row| number(u64::try_from(row.namespace.mounts.size()).ok());
+    "MOUNTS" Right "how many mounts are in it" |row| number(u64::try_from(row.namespace.mount_count()).ok());
     "NPROCS" Right "how many processes have a thread in it" |row| Cell::Number(row.holder.map_or(0, |known| known.processes).into());
     "PID" Right "the lowest of them" |row| number(row.holder.and_then(|known| known.pid).map(u64::from));
     "COMM" Left "its command" |row| text_cell(row.holder.map(|known| known.comm.to_vec()));

@@ -105,9 +105,9 @@ fn push(out: &mut String, name: &str, value: &dyn std::fmt::Display) {
 pub(crate) fn sample() -> Status {
     Status {
         backend: "hooks",
-        coverage: crate::model::Coverage::Blind(vec![String::from(
-            "renames of directories are not seen",
-        )]),
+        coverage: crate::model::Coverage::Blind(
+            [String::from("renames of directories are not seen")].into(),
+        ),
         revision: crate::model::Revision(3),
         mounts: 40,
         namespaces: 2,

@@ -132,7 +132,7 @@ impl State {
             id: event.namespace_id,
             root: None,
             coverage,
-            mounts: rpds::RedBlackTreeMapSync::new_sync(),
+            mounts: crate::maps::Sorted::default(),
         });
         self.told_namespaces.insert(key, self.sequence);
         if whole {

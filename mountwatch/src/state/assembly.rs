@@ -50,7 +50,7 @@ impl Assembly {
 
     /// Puts in an operation that made or changed a mount.
     pub fn operation(&mut self, operation: Operation) {
-        self.tables.operations.insert_mut(operation.id, Arc::new(operation));
+        self.tables.operations.insert(operation.id, Arc::new(operation));
     }
 
     /// The snapshot, as one of this revision.

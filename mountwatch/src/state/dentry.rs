@@ -19,7 +19,7 @@ impl State {
             is_deleted: event.is_deleted,
             is_literal: event.is_literal,
             is_known: true,
-            children: rpds::HashTrieMapSync::new_sync(),
+            ..Dentry::default()
         };
         if before.as_ref().is_some_and(|before| same_place(before, &dentry)) {
             return;

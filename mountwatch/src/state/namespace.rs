@@ -31,7 +31,7 @@ impl State {
             id: event.id,
             root: None,
             coverage,
-            mounts: rpds::RedBlackTreeMapSync::new_sync(),
+            mounts: crate::maps::Sorted::default(),
         });
         if !is_whole && !origin.scan {
             self.needs.push(Need::Scan(event.inode));
@@ -63,16 +63,19 @@ impl State {
 
     /// What a namespace that was told as a whole, or not, is worth with this back end.
     pub(super) fn coverage_of_new(&self, whole: bool) -> Coverage {
-        if !whole {
-            Coverage::Stale
-        } else if self.polling {
-            Coverage::Polling(self.blind.clone())
+        if whole { self.whole.clone() } else { Coverage::Stale }
+    }
+
+    /// To be called whenever something that it rests on is another: each publication needs it.
+    pub(super) fn settle_whole(&mut self) {
+        self.whole = if self.polling {
+            Coverage::Polling(self.blind.clone().into())
         } else if self.blind.is_empty() && self.partly_seen.is_empty() {
             Coverage::Complete
         } else {
             let partly = self.partly_seen.iter().map(|sentence| (*sentence).to_owned());
             Coverage::Blind(self.blind.iter().cloned().chain(partly).collect())
-        }
+        };
     }
 
     pub(super) fn set_coverage(&mut self, key: NamespaceKey, coverage: Coverage) {

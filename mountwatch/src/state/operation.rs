@@ -196,7 +196,7 @@ impl State {
             *count = count.saturating_sub(1);
             if *count == 0 {
                 self.operations.references.remove(&id);
-                self.tables.operations.remove_mut(&id);
+                self.tables.operations.remove(id);
             }
         }
     }
@@ -224,7 +224,7 @@ impl State {
         let ended: Vec<_> = ended.into_iter().filter(is_told).map(Arc::new).collect();
         for operation in &ended {
             if self.operations.references.contains_key(&operation.id) {
-                self.tables.operations.insert_mut(operation.id, Arc::clone(operation));
+                self.tables.operations.insert(operation.id, Arc::clone(operation));
             }
         }
         ended

@@ -183,10 +183,7 @@ impl State {
 
     /// The least that is known of any namespace.
     pub fn coverage(&self) -> Coverage {
-        if !self.seeded || self.is_unscanned() {
-            return Coverage::Stale;
-        }
-        if self.tables.namespaces().any(|known| known.coverage == Coverage::Stale) {
+        if !self.seeded || self.is_unscanned() || self.tables.is_stale() {
             return Coverage::Stale;
         }
         self.coverage_of_new(true)

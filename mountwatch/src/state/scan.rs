@@ -173,6 +173,7 @@ impl State {
         fresh.polling = self.polling;
         fresh.operations = self.operations.renewed();
         fresh.partly_seen = std::mem::take(&mut self.partly_seen);
+        fresh.settle_whole();
         for mount in before {
             fresh.dropped.insert(mount.namespace);
             fresh.touch(SCAN, mount.key, Some(mount));
@@ -212,6 +213,7 @@ impl State {
     /// Everything is reread from time to time.
     pub fn set_polling(&mut self) {
         self.polling = true;
+        self.settle_whole();
     }
 }
 

@@ -96,6 +96,7 @@ impl State {
             return;
         }
         self.partly_seen.push(sentence);
+        self.settle_whole();
         let known: Vec<_> = self
             .tables
             .namespaces()
@@ -129,8 +130,7 @@ impl State {
         true
     }
 
-    /// The super blocks in use that change by themselves, each with a mount of it to ask about. This
-    /// goes through all mounts in the worst case only.
+    /// The super blocks in use that change by themselves, each with a mount of it to ask about.
     pub fn self_changing(&self) -> Vec<(SuperKey, Arc<Mount>)> {
         let known = self.self_changing.iter().filter_map(|key| self.tables.super_block(*key));
         known
@@ -235,12 +235,13 @@ impl State {
     /// any that is in a namespace.
     fn mount_to_ask(&self, known: &SuperBlock) -> Option<Wanted> {
         let first = self.attached_mount_of(known)?;
-        let is_other =
-            |mount: &&Arc<Mount>| mount.super_block == known.key && self.tables.is_attached(mount);
         let seen = if self.tables.is_seen(first) {
             Some(first)
         } else if known.mounts > 1 {
-            self.tables.mounts().filter(is_other).find(|mount| self.tables.is_seen(mount))
+            let others = self.tables.showing_super(known.key);
+            others
+                .filter(|mount| self.tables.is_attached(mount))
+                .find(|mount| self.tables.is_seen(mount))
         } else {
             None
         };
@@ -257,7 +258,7 @@ impl State {
             .shown_by
             .and_then(|key| self.tables.mount(key))
             .filter(shows)
-            .or_else(|| self.tables.mounts().find(shows))
+            .or_else(|| self.tables.showing_super(super_block.key).find(shows))
     }
 
     fn want_options(&mut self, super_block: &SuperBlock) {

@@ -2,80 +2,117 @@
 //!
 //! Only this file touches the secondary indexes; the rules call its primitives.
 
+use super::names::{Child, Dentry};
+use crate::maps::{Hashed, Sorted, Trie, spread};
 use crate::model::{
-    Bytes, Coverage, DETACHED, DentryKey, Dialect, Mount, MountId, MountKey, Namespace,
-    NamespaceInode, NamespaceKey, Operation, OperationId, PeerGroupId, SuperBlock, SuperKey,
-    UniqueMountId,
+    Coverage, DETACHED, DentryKey, Dialect, Mount, MountId, MountKey, Namespace, NamespaceInode,
+    NamespaceKey, Operation, OperationId, PeerGroupId, SuperBlock, SuperKey, UniqueMountId,
 };
-use rpds::{HashTrieMapSync, RedBlackTreeSetSync};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
-type Map<K, V> = HashTrieMapSync<K, V>;
-type Set<K> = RedBlackTreeSetSync<K>;
+macro_rules! hashed {
+    ($($name:ident)*) => {$(
+        impl Hashed for $name {
+            #[inline]
+            fn hash(self) -> u64 {
+                spread(u64::from(self.0))
+            }
+        }
+    )*};
+}
 
-/// One dentry on the way from a file system's root to a mountpoint or a mount's root.
-#[derive(Clone, Debug, Default)]
-pub struct Dentry {
-    /// Its parent; itself for a root.
-    pub parent: DentryKey,
-    /// Its name; for a literal root what mountinfo shows.
-    pub name: Bytes,
-    /// It is unhashed: nothing is found by its name.
-    pub is_deleted: bool,
-    /// The name is the whole root field.
-    pub is_literal: bool,
-    /// It was told. Until then it is a place that something else refers to.
-    pub is_known: bool,
-    /// Its children that are in this table, by name, without deleted ones.
-    pub children: Map<Bytes, DentryKey>,
+hashed!(MountKey DentryKey SuperKey NamespaceKey MountId UniqueMountId NamespaceInode OperationId);
+
+/// A place where something can be mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    mount: MountKey,
+    dentry: DentryKey,
+}
+
+impl Hashed for Place {
+    #[inline]
+    fn hash(self) -> u64 {
+        spread(self.mount.0.rotate_left(32) ^ spread(self.dentry.0))
+    }
+}
+
+/// A mount and how many sit on it.
+#[derive(Clone, Debug)]
+struct Known {
+    mount: Arc<Mount>,
+    children: u32,
+}
+
+/// Mounts at one place, the last one attached on top.
+#[derive(Clone, Debug)]
+enum Pile {
+    One(MountKey),
+    Many(Arc<[MountKey]>),
+}
+
+impl Pile {
+    fn keys(&self) -> &[MountKey] {
+        match self {
+            Self::One(key) => std::slice::from_ref(key),
+            Self::Many(keys) => keys,
+        }
+    }
 }
 
 /// The tables of one state of the index.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
-    pub(super) mounts: Map<MountKey, Arc<Mount>>,
-    pub(super) dentries: Map<DentryKey, Arc<Dentry>>,
-    pub(super) supers: Map<SuperKey, Arc<SuperBlock>>,
-    pub(super) namespaces: Map<NamespaceKey, Arc<Namespace>>,
-    by_id: Map<MountId, MountKey>,
-    by_unique_id: Map<UniqueMountId, MountKey>,
-    by_inode: Map<NamespaceInode, NamespaceKey>,
-    /// Mounts at one mountpoint, the last one attached on top.
-    at: Map<(MountKey, DentryKey), Arc<[MountKey]>>,
-    children: Map<MountKey, Set<MountKey>>,
-    members: Map<PeerGroupId, Set<MountKey>>,
-    slaves: Map<PeerGroupId, Set<MountKey>>,
+    mounts: Trie<MountKey, Known>,
+    dentries: Trie<DentryKey, Arc<Dentry>>,
+    supers: Trie<SuperKey, Arc<SuperBlock>>,
+    namespaces: Trie<NamespaceKey, Arc<Namespace>>,
+    by_id: Trie<MountId, MountKey>,
+    by_unique_id: Trie<UniqueMountId, MountKey>,
+    by_inode: Trie<NamespaceInode, NamespaceKey>,
+    at: Trie<Place, Pile>,
+    children: Sorted<(MountKey, MountKey)>,
+    members: Sorted<(PeerGroupId, MountKey)>,
+    slaves: Sorted<(PeerGroupId, MountKey)>,
     /// By the directory that is shown; of each namespace the oldest first.
-    by_root: Set<(DentryKey, NamespaceKey, u64, MountKey)>,
+    by_root: Sorted<(DentryKey, NamespaceKey, u64, MountKey)>,
     /// Operations that are over and that a mount refers to.
-    pub(super) operations: Map<OperationId, Arc<Operation>>,
+    pub(super) operations: Trie<OperationId, Arc<Operation>>,
+    /// By the file system that is shown; without detached trees.
+    by_super: Sorted<(SuperKey, MountKey)>,
+    /// Namespaces of which something is not known.
+    stale: usize,
+    /// Hashes of names. Whoever makes directories chooses their names: so each process has a seed of
+    /// its own, and nobody can make them collide on purpose.
+    hasher: foldhash::fast::RandomState,
     pub(super) dialect: Dialect,
 }
 
 impl Tables {
     /// A mount by its key.
     pub fn mount(&self, key: MountKey) -> Option<&Arc<Mount>> {
-        self.mounts.get(&key)
+        self.mounts.get(key).map(|known| &known.mount)
     }
 
     /// A dentry by its key.
     pub fn dentry(&self, key: DentryKey) -> Option<&Arc<Dentry>> {
-        self.dentries.get(&key)
+        self.dentries.get(key)
     }
 
     /// A super block by its key.
     pub fn super_block(&self, key: SuperKey) -> Option<&Arc<SuperBlock>> {
-        self.supers.get(&key)
+        self.supers.get(key)
     }
 
     /// A mount namespace by its key.
     pub fn namespace(&self, key: NamespaceKey) -> Option<&Arc<Namespace>> {
-        self.namespaces.get(&key)
+        self.namespaces.get(key)
     }
 
     /// A mount namespace by the inode of `/proc/PID/ns/mnt`.
     pub fn namespace_by_inode(&self, inode: NamespaceInode) -> Option<&Arc<Namespace>> {
-        self.namespaces.get(self.by_inode.get(&inode)?)
+        self.namespaces.get(*self.by_inode.get(inode)?)
     }
 
     /// Every mount namespace, in no order.
@@ -85,12 +122,12 @@ impl Tables {
 
     /// Every mount, those of detached trees included, in no order.
     pub fn mounts(&self) -> impl Iterator<Item = &Arc<Mount>> {
-        self.mounts.values()
+        self.mounts.values().map(|known| &known.mount)
     }
 
     /// An operation that made or changed one of the mounts in these tables, if it is over.
     pub fn operation(&self, id: OperationId) -> Option<&Arc<Operation>> {
-        self.operations.get(&id)
+        self.operations.get(id)
     }
 
     /// Every operation that made or changed one of these mounts and is over, in no order.
@@ -105,36 +142,45 @@ impl Tables {
 
     /// A mount by its reused ID.
     pub fn mount_by_id(&self, id: MountId) -> Option<&Arc<Mount>> {
-        self.mounts.get(self.by_id.get(&id)?)
+        self.mount(*self.by_id.get(id)?)
     }
 
     /// A mount by the ID that is never reused.
     pub fn mount_by_unique_id(&self, id: UniqueMountId) -> Option<&Arc<Mount>> {
-        self.mounts.get(self.by_unique_id.get(&id)?)
+        self.mount(*self.by_unique_id.get(id)?)
     }
 
     /// The mount on top at this place of a mount, if something is mounted there.
     pub fn mounted_at(&self, mount: MountKey, dentry: DentryKey) -> Option<&Arc<Mount>> {
-        self.mounts.get(self.at.get(&(mount, dentry))?.last()?)
+        self.mount(*self.at.get(Place { mount, dentry })?.keys().last()?)
     }
 
     /// The mounts at this place of a mount, the one on top last.
     pub(crate) fn all_mounted_at(&self, mount: MountKey, dentry: DentryKey) -> &[MountKey] {
-        self.at.get(&(mount, dentry)).map_or(&[], |list| &**list)
+        self.at.get(Place { mount, dentry }).map_or(&[], Pile::keys)
     }
 
     /// How many mounts sit on this one.
     pub fn child_count(&self, mount: MountKey) -> usize {
-        self.children.get(&mount).map_or(0, Set::size)
+        self.mounts.get(mount).map_or(0, |known| known.children as usize)
     }
 
     /// The mounts that sit on this one, in no meaningful order.
     pub fn children(&self, mount: MountKey) -> impl Iterator<Item = &Arc<Mount>> {
-        self.children
-            .get(&mount)
-            .into_iter()
-            .flat_map(|set| set.iter())
-            .filter_map(|key| self.mounts.get(key))
+        members(&self.children, mount).filter_map(|key| self.mount(key))
+    }
+
+    /// The child of a dentry with this name, if it is not deleted.
+    #[inline]
+    pub(crate) fn child(&self, parent: &Dentry, name: &[u8]) -> Option<(DentryKey, &Arc<Dentry>)> {
+        parent.children.find(self.hasher.hash_one(name), |key| {
+            self.dentry(key).filter(|child| &*child.name == name).map(|child| (key, child))
+        })
+    }
+
+    /// The mounts of namespaces that show this super block, in no meaningful order.
+    pub(super) fn showing_super(&self, key: SuperKey) -> impl Iterator<Item = &Arc<Mount>> {
+        members(&self.by_super, key).filter_map(|key| self.mount(key))
     }
 
     /// The mounts of a namespace that show this directory (or file) of a file system, in the
@@ -146,7 +192,7 @@ impl Tables {
     ) -> impl Iterator<Item = &Arc<Mount>> {
         let range =
             (root, namespace, 0, MountKey(0))..=(root, namespace, u64::MAX, MountKey(u64::MAX));
-        self.by_root.range(range).filter_map(|(.., key)| self.mounts.get(key))
+        self.by_root.range(range).filter_map(|(.., key)| self.mount(key))
     }
 
     /// The mounts of every namespace that show this directory (or file), those of a namespace
@@ -154,25 +200,17 @@ impl Tables {
     pub fn showing_anywhere(&self, root: DentryKey) -> impl Iterator<Item = &Arc<Mount>> {
         let last = (root, NamespaceKey(u64::MAX), u64::MAX, MountKey(u64::MAX));
         let range = (root, NamespaceKey(0), 0, MountKey(0))..=last;
-        self.by_root.range(range).filter_map(|(.., key)| self.mounts.get(key))
+        self.by_root.range(range).filter_map(|(.., key)| self.mount(key))
     }
 
     /// The members of a peer group.
     pub fn group_members(&self, group: PeerGroupId) -> impl Iterator<Item = &Arc<Mount>> {
-        self.members
-            .get(&group)
-            .into_iter()
-            .flat_map(|set| set.iter())
-            .filter_map(|key| self.mounts.get(key))
+        members(&self.members, group).filter_map(|key| self.mount(key))
     }
 
     /// The mounts whose master is this peer group.
     pub fn group_slaves(&self, group: PeerGroupId) -> impl Iterator<Item = &Arc<Mount>> {
-        self.slaves
-            .get(&group)
-            .into_iter()
-            .flat_map(|set| set.iter())
-            .filter_map(|key| self.mounts.get(key))
+        members(&self.slaves, group).filter_map(|key| self.mount(key))
     }
 
     /// The master of a peer group: peers share one.
@@ -187,22 +225,22 @@ impl Tables {
 
     /// How many mounts there are, those of detached trees included.
     pub fn mount_count(&self) -> usize {
-        self.mounts.size()
+        self.mounts.len()
     }
 
     /// How many dentries there are.
     pub fn dentry_count(&self) -> usize {
-        self.dentries.size()
+        self.dentries.len()
     }
 
     /// How many mounts are in namespaces that tasks can have (without detached trees).
     pub fn attached_mounts(&self) -> usize {
-        self.namespaces.values().map(|namespace| namespace.mounts.size()).sum()
+        self.namespaces.values().map(|namespace| namespace.mount_count()).sum()
     }
 
     /// Whether a mount is in a namespace that a task can have, not in a detached tree.
     pub fn is_attached(&self, mount: &Mount) -> bool {
-        self.namespaces.contains_key(&mount.namespace)
+        self.namespaces.contains(mount.namespace)
     }
 
     /// The sort key of a mount in its namespace: the kernel's order of lines.
@@ -217,92 +255,128 @@ impl Tables {
 
     /// Puts a mount in, or replaces it. Gives what was there before.
     pub(super) fn put_mount(&mut self, mount: Mount) -> Option<Arc<Mount>> {
-        let before = self.take_mount(mount.key);
-        let mount = Arc::new(mount);
+        let before = self.take_known(mount.key);
         let key = mount.key;
-        self.by_id.insert_mut(mount.id, key);
+        // Those that were told before it are counted once, at its own first telling.
+        let children = before.as_ref().map_or_else(
+            || u32::try_from(members(&self.children, key).count()).unwrap_or(u32::MAX),
+            |known| known.children,
+        );
+        self.by_id.insert(mount.id, key);
         if let Some(id) = mount.unique_id {
-            self.by_unique_id.insert_mut(id, key);
+            self.by_unique_id.insert(id, key);
         }
         if !mount.is_detached_root() {
             self.put_at(&mount);
-            insert(&mut self.children, mount.parent, key);
+            self.children.insert((mount.parent, key));
+            self.mounts.change(mount.parent, |parent| parent.children += 1);
         }
         if let Some(group) = mount.peer_group {
-            insert(&mut self.members, group, key);
+            self.members.insert((group, key));
         }
         if let Some(group) = mount.master {
-            insert(&mut self.slaves, group, key);
+            self.slaves.insert((group, key));
         }
         if mount.namespace != DETACHED {
-            self.by_root.insert_mut(Self::shown(&mount));
+            self.by_root.insert(Self::shown(&mount));
+            self.by_super.insert((mount.super_block, key));
         }
-        if let Some(namespace) = self.namespaces.get(&mount.namespace) {
+        if let Some(namespace) = self.namespaces.get(mount.namespace) {
             let mut namespace = Namespace::clone(namespace);
-            namespace.mounts.insert_mut(Self::order(&mount), ());
+            namespace.mounts.insert(Self::order(&mount));
             if mount.is_namespace_root {
                 namespace.root = Some(key);
             }
-            self.namespaces.insert_mut(namespace.key, Arc::new(namespace));
+            self.namespaces.insert(namespace.key, Arc::new(namespace));
         }
-        self.mounts.insert_mut(key, mount);
-        before
+        self.mounts.insert(key, Known { mount: Arc::new(mount), children });
+        before.map(|known| known.mount)
     }
 
     /// Takes a mount out of every index.
     pub(super) fn take_mount(&mut self, key: MountKey) -> Option<Arc<Mount>> {
-        let mount = Arc::clone(self.mounts.get(&key)?);
-        self.mounts.remove_mut(&key);
-        if self.by_id.get(&mount.id) == Some(&key) {
-            self.by_id.remove_mut(&mount.id);
+        self.take_known(key).map(|known| known.mount)
+    }
+
+    fn take_known(&mut self, key: MountKey) -> Option<Known> {
+        let known = self.mounts.remove(key)?;
+        let mount = &known.mount;
+        if self.by_id.get(mount.id) == Some(&key) {
+            self.by_id.remove(mount.id);
         }
         if let Some(id) = mount.unique_id {
-            self.by_unique_id.remove_mut(&id);
+            self.by_unique_id.remove(id);
         }
         if !mount.is_detached_root() {
-            self.take_at(&mount);
-            remove(&mut self.children, mount.parent, key);
+            self.take_at(mount);
+            self.children.remove((mount.parent, key));
+            self.mounts
+                .change(mount.parent, |parent| parent.children = parent.children.saturating_sub(1));
         }
         if let Some(group) = mount.peer_group {
-            remove(&mut self.members, group, key);
+            self.members.remove((group, key));
         }
         if let Some(group) = mount.master {
-            remove(&mut self.slaves, group, key);
+            self.slaves.remove((group, key));
         }
-        self.by_root.remove_mut(&Self::shown(&mount));
-        if let Some(namespace) = self.namespaces.get(&mount.namespace) {
+        self.by_root.remove(Self::shown(mount));
+        self.by_super.remove((mount.super_block, key));
+        if let Some(namespace) = self.namespaces.get(mount.namespace) {
             let mut namespace = Namespace::clone(namespace);
-            namespace.mounts.remove_mut(&Self::order(&mount));
+            namespace.mounts.remove(Self::order(mount));
             if namespace.root == Some(key) {
                 namespace.root = None;
             }
-            self.namespaces.insert_mut(namespace.key, Arc::new(namespace));
+            self.namespaces.insert(namespace.key, Arc::new(namespace));
         }
-        Some(mount)
+        Some(known)
     }
 
     fn put_at(&mut self, mount: &Mount) {
-        let place = (mount.parent, mount.mountpoint);
-        let mut list = self.at.get(&place).map_or_else(Vec::new, |list| list.to_vec());
-        list.push(mount.key);
-        self.at.insert_mut(place, list.into());
+        let place = Place { mount: mount.parent, dentry: mount.mountpoint };
+        let pile = match self.at.get(place) {
+            None => Pile::One(mount.key),
+            Some(pile) => Pile::Many(pile.keys().iter().copied().chain([mount.key]).collect()),
+        };
+        self.at.insert(place, pile);
+        self.count_mounted(mount, 1);
     }
 
     fn take_at(&mut self, mount: &Mount) {
-        let place = (mount.parent, mount.mountpoint);
-        let Some(list) = self.at.get(&place) else { return };
-        let list: Vec<_> = list.iter().copied().filter(|key| *key != mount.key).collect();
-        if list.is_empty() {
-            self.at.remove_mut(&place);
-        } else {
-            self.at.insert_mut(place, list.into());
+        let place = Place { mount: mount.parent, dentry: mount.mountpoint };
+        let Some(pile) = self.at.get(place) else { return };
+        let rest: Vec<_> = pile.keys().iter().copied().filter(|key| *key != mount.key).collect();
+        match rest[..] {
+            [] => self.at.remove(place),
+            [one] => self.at.insert(place, Pile::One(one)),
+            _ => self.at.insert(place, Pile::Many(rest.into())),
+        };
+        self.count_mounted(mount, -1);
+    }
+
+    /// Counts a mount at its mountpoint. The dentries of detached trees need not be there, and
+    /// nobody walks along them.
+    fn count_mounted(&mut self, mount: &Mount, by: i32) {
+        if mount.namespace != DETACHED {
+            self.dentries.change(mount.mountpoint, |dentry| {
+                let dentry = Arc::make_mut(dentry);
+                dentry.mounted = dentry.mounted.saturating_add_signed(by);
+            });
         }
     }
 
     /// Puts a namespace in, or replaces it.
     pub(super) fn put_namespace(&mut self, namespace: Namespace) {
-        self.by_inode.insert_mut(namespace.inode, namespace.key);
-        self.namespaces.insert_mut(namespace.key, Arc::new(namespace));
+        self.by_inode.insert(namespace.inode, namespace.key);
+        self.stale += usize::from(namespace.coverage == Coverage::Stale);
+        if let Some(before) = self.namespaces.insert(namespace.key, Arc::new(namespace)) {
+            self.stale -= usize::from(before.coverage == Coverage::Stale);
+        }
+    }
+
+    /// Whether something of some namespace is not known.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale > 0
     }
 
     /// Says how much is known of a namespace; whether that is something else than before.
@@ -326,84 +400,73 @@ impl Tables {
 
     /// Takes a namespace out; its mounts stay in the table of mounts.
     pub(super) fn take_namespace(&mut self, key: NamespaceKey) -> Option<Arc<Namespace>> {
-        let namespace = Arc::clone(self.namespaces.get(&key)?);
-        self.namespaces.remove_mut(&key);
-        if self.by_inode.get(&namespace.inode) == Some(&key) {
-            self.by_inode.remove_mut(&namespace.inode);
+        let namespace = self.namespaces.remove(key)?;
+        self.stale -= usize::from(namespace.coverage == Coverage::Stale);
+        if self.by_inode.get(namespace.inode) == Some(&key) {
+            self.by_inode.remove(namespace.inode);
         }
         Some(namespace)
     }
 
     /// Puts a super block in, or replaces it.
     pub(super) fn put_super(&mut self, super_block: SuperBlock) {
-        self.supers.insert_mut(super_block.key, Arc::new(super_block));
+        self.supers.insert(super_block.key, Arc::new(super_block));
     }
 
     /// Takes a super block out.
     pub(super) fn take_super(&mut self, key: SuperKey) {
-        self.supers.remove_mut(&key);
+        self.supers.remove(key);
     }
 
     /// Puts a dentry in, or replaces it, and links it to its parent by name.
     pub(super) fn put_dentry(&mut self, key: DentryKey, mut dentry: Dentry) {
-        if let Some(before) = self.dentries.get(&key).map(Arc::clone) {
+        if let Some(before) = self.dentries.get(key).map(Arc::clone) {
             dentry.children = before.children.clone();
+            dentry.mounted = before.mounted;
             self.unlink(key, &before);
         }
         let link = (!dentry.is_deleted && dentry.parent != key)
             .then(|| (dentry.parent, Arc::clone(&dentry.name)));
-        self.dentries.insert_mut(key, Arc::new(dentry));
+        self.dentries.insert(key, Arc::new(dentry));
         if let Some((parent, name)) = link {
-            let mut parent_dentry =
-                self.dentries.get(&parent).map_or_else(Dentry::default, |known| (**known).clone());
-            parent_dentry.children.insert_mut(name, key);
-            self.dentries.insert_mut(parent, Arc::new(parent_dentry));
+            self.link(parent, &name, key);
         }
     }
 
     /// Takes a dentry out.
     pub(super) fn take_dentry(&mut self, key: DentryKey) -> Option<Arc<Dentry>> {
-        let dentry = Arc::clone(self.dentries.get(&key)?);
+        let dentry = Arc::clone(self.dentries.get(key)?);
         self.unlink(key, &dentry);
-        self.dentries.remove_mut(&key);
-        Some(dentry)
+        self.dentries.remove(key)
+    }
+
+    /// Two living children never have the same name: of two that say so the last one is right.
+    fn link(&mut self, parent: DentryKey, name: &[u8], key: DentryKey) {
+        let hash = self.hasher.hash_one(name);
+        let known = self.dentries.get(parent).map_or_else(Arc::default, Arc::clone);
+        let before = self.child(&known, name).map(|(before, _)| before);
+        let mut known = Arc::unwrap_or_clone(known);
+        if let Some(before) = before {
+            known.children.remove(Child { hash, key: before });
+        }
+        known.children.insert(Child { hash, key });
+        self.dentries.insert(parent, Arc::new(known));
     }
 
     fn unlink(&mut self, key: DentryKey, dentry: &Dentry) {
         if dentry.parent == key {
             return;
         }
-        let Some(parent) = self.dentries.get(&dentry.parent) else { return };
-        if parent.children.get(&dentry.name) == Some(&key) {
-            let mut parent = (**parent).clone();
-            parent.children.remove_mut(&dentry.name);
-            self.dentries.insert_mut(dentry.parent, Arc::new(parent));
-        }
+        let child = Child { hash: self.hasher.hash_one(&*dentry.name), key };
+        self.dentries
+            .change(dentry.parent, |parent| Arc::make_mut(parent).children.remove(child));
     }
 }
 
-fn insert<K: Copy + Eq + std::hash::Hash>(
-    map: &mut Map<K, Set<MountKey>>,
+/// The second halves of the pairs with this first half.
+fn members<K: Copy + Ord>(
+    pairs: &Sorted<(K, MountKey)>,
     key: K,
-    member: MountKey,
-) {
-    if let Some(set) = map.get_mut(&key) {
-        set.insert_mut(member);
-    } else {
-        let mut set = Set::new_sync();
-        set.insert_mut(member);
-        map.insert_mut(key, set);
-    }
-}
-
-fn remove<K: Copy + Eq + std::hash::Hash>(
-    map: &mut Map<K, Set<MountKey>>,
-    key: K,
-    member: MountKey,
-) {
-    let Some(set) = map.get_mut(&key) else { return };
-    set.remove_mut(&member);
-    if set.is_empty() {
-        map.remove_mut(&key);
-    }
+) -> impl Iterator<Item = MountKey> + '_ {
+    pairs.range((key, MountKey(0))..=(key, MountKey(u64::MAX))).map(|(_, member)| member)
 }

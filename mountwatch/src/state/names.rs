@@ -1,0 +1,140 @@
+//! Directories: dentries and their children by name.
+
+use crate::maps::{Hashed, Trie};
+use crate::model::{Bytes, DentryKey};
+use std::sync::Arc;
+
+/// One dentry on the way from a file system's root to a mountpoint or a mount's root.
+#[derive(Clone, Debug, Default)]
+pub struct Dentry {
+    /// Its parent; itself for a root.
+    pub parent: DentryKey,
+    /// Its name; for a literal root what mountinfo shows.
+    pub name: Bytes,
+    /// It is unhashed: nothing is found by its name.
+    pub is_deleted: bool,
+    /// The name is the whole root field.
+    pub is_literal: bool,
+    /// It was told. Until then it is a place that something else refers to.
+    pub is_known: bool,
+    /// How many mounts of namespaces have it as their mountpoint: a walk asks for what is mounted
+    /// there where it has to, as the kernel's own does (`DCACHE_MOUNTED`).
+    pub(super) mounted: u32,
+    /// Its children that are in the table, without deleted ones.
+    pub(super) children: Children,
+}
+
+impl Dentry {
+    /// Whether something is mounted on it, in some namespace.
+    pub fn is_mountpoint(&self) -> bool {
+        self.mounted > 0
+    }
+
+    /// Its children that are in the table, without deleted ones, in no order.
+    pub fn children(&self) -> impl Iterator<Item = DentryKey> + '_ {
+        self.children.iter()
+    }
+}
+
+/// A child: the hash of its name, and itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Child {
+    pub(super) hash: u64,
+    pub(super) key: DentryKey,
+}
+
+impl Hashed for Child {
+    fn hash(self) -> u64 {
+        self.hash
+    }
+}
+
+/// Children of a directory for which a search through all of them is the fastest.
+const FEW: usize = 8;
+
+/// The children of a directory, by the hashes of their names. The names themselves are those of the
+/// dentries: whoever looks for one compares it there.
+#[derive(Clone, Debug)]
+pub(super) enum Children {
+    Few(Arc<[Child]>),
+    Many(Arc<Trie<Child, ()>>),
+}
+
+impl Default for Children {
+    fn default() -> Self {
+        Self::Few(Arc::default())
+    }
+}
+
+impl Children {
+    /// The first child with this hash that is the one.
+    #[inline]
+    pub(super) fn find<T>(
+        &self,
+        hash: u64,
+        mut is_it: impl FnMut(DentryKey) -> Option<T>,
+    ) -> Option<T> {
+        match self {
+            Self::Few(list) => {
+                list.iter().filter(|child| child.hash == hash).find_map(|child| is_it(child.key))
+            }
+            Self::Many(trie) => {
+                let mut found = None;
+                trie.find(hash, |child, ()| {
+                    if child.hash == hash {
+                        found = is_it(child.key);
+                    }
+                    found.is_some()
+                });
+                found
+            }
+        }
+    }
+
+    /// Every child, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = DentryKey> + '_ {
+        let (few, many) = match self {
+            Self::Few(list) => (Some(list.iter()), None),
+            Self::Many(trie) => (None, Some(trie.iter())),
+        };
+        few.into_iter()
+            .flatten()
+            .chain(many.into_iter().flatten().map(|(child, ())| child))
+            .map(|child| child.key)
+    }
+
+    pub(super) fn insert(&mut self, child: Child) {
+        match self {
+            Self::Few(list) if list.contains(&child) => {}
+            Self::Few(list) if list.len() < FEW => {
+                *list = list.iter().copied().chain(std::iter::once(child)).collect();
+            }
+            Self::Few(list) => {
+                let mut trie = Trie::default();
+                for child in list.iter().copied().chain(std::iter::once(child)) {
+                    trie.insert(child, ());
+                }
+                *self = Self::Many(Arc::new(trie));
+            }
+            Self::Many(trie) => {
+                Arc::make_mut(trie).insert(child, ());
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, child: Child) {
+        match self {
+            Self::Few(list) => {
+                let rest: Vec<_> = list.iter().filter(|known| **known != child).copied().collect();
+                *list = if rest.is_empty() { Arc::default() } else { rest.into() };
+            }
+            Self::Many(trie) => {
+                let trie = Arc::make_mut(trie);
+                trie.remove(child);
+                if trie.len() <= FEW / 2 {
+                    *self = Self::Few(trie.iter().map(|(child, ())| *child).collect());
+                }
+            }
+        }
+    }
+}

@@ -28,12 +28,12 @@ mod tables;
 mod tests;
 
 pub use assembly::Assembly;
+pub use names::Dentry;
 pub use publish::Published;
 pub use retire::Retired;
 pub use scan::ScanMark;
 pub use snapshot::Snapshot;
 pub use super_block::Wanted;
-pub use names::Dentry;
 pub use tables::Tables;
 
 use crate::model::{

@@ -42,7 +42,8 @@ impl<K: Copy + Ord> Sorted<K> {
         }
         if let Some((at, right)) = self.root.insert(key) {
             let left = std::mem::replace(&mut self.root, Node::Leaf(Arc::default()));
-            self.root = Node::Inner(Arc::new(vec![(left.first().unwrap_or(at), left), (at, right)]));
+            self.root =
+                Node::Inner(Arc::new(vec![(left.first().unwrap_or(at), left), (at, right)]));
         }
         self.len += 1;
         true
@@ -57,7 +58,8 @@ impl<K: Copy + Ord> Sorted<K> {
         while let Node::Inner(parts) = &self.root
             && parts.len() <= 1
         {
-            self.root = parts.first().map_or_else(|| Node::Leaf(Arc::default()), |(_, n)| n.clone());
+            self.root =
+                parts.first().map_or_else(|| Node::Leaf(Arc::default()), |(_, n)| n.clone());
         }
         self.len -= 1;
         true

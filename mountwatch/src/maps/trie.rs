@@ -211,11 +211,7 @@ impl<K: Hashed, V: Clone> Node<K, V> {
     }
 }
 
-fn replace<K: Hashed, V: Clone>(
-    entries: &mut Arc<[(K, V)]>,
-    at: usize,
-    value: V,
-) -> Option<V> {
+fn replace<K: Hashed, V: Clone>(entries: &mut Arc<[(K, V)]>, at: usize, value: V) -> Option<V> {
     let entry = Arc::make_mut(entries).get_mut(at)?;
     Some(std::mem::replace(&mut entry.1, value))
 }

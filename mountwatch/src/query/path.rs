@@ -6,7 +6,6 @@ use crate::state::Tables;
 use hashbrown::HashMap;
 use std::sync::Arc;
 
-
 /// The mount on which a path lies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Covering {

@@ -458,8 +458,7 @@ impl Tables {
             return;
         }
         let child = Child { hash: self.hasher.hash_one(&*dentry.name), key };
-        self.dentries
-            .change(dentry.parent, |parent| Arc::make_mut(parent).children.remove(child));
+        self.dentries.change(dentry.parent, |parent| Arc::make_mut(parent).children.remove(child));
     }
 }
 

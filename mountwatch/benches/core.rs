@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Made, SIZES, make};
-use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
 use mountwatch::model::UniqueMountId;
 use mountwatch::query::{Binds, MountQueries as _, SnapshotView, WhichMount};
 use mountwatch::wire::record;
@@ -79,7 +79,7 @@ fn events(criterion: &mut Criterion) {
                 }
             });
         });
-        group.sample_size(10);
+        group.sample_size(10).sampling_mode(SamplingMode::Flat);
         group.bench_function(BenchmarkId::new("seed", size), |bench| {
             bench.iter_batched(|| (), |()| make(size).state, BatchSize::PerIteration);
         });

@@ -6,6 +6,7 @@ pub mod cost;
 pub mod descent;
 pub mod direct;
 pub mod examine;
+pub(crate) mod gauge;
 pub mod holders;
 pub mod hooks;
 pub mod host;

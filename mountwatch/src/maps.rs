@@ -9,4 +9,4 @@ mod sorted;
 mod trie;
 
 pub(crate) use sorted::Sorted;
-pub(crate) use trie::{Hashed, Trie, spread};
+pub(crate) use trie::{Hashed, Trie, nearby, spread};

@@ -17,10 +17,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The sizes for which each cost is measured.
-pub const SIZES: [u64; 3] = [1_000, 10_000, 100_000];
+pub(crate) const SIZES: [u64; 3] = [1_000, 10_000, 100_000];
 
 /// Its namespace.
-pub const NAMESPACE: NamespaceKey = NamespaceKey(0xffff_8881_0000_0000);
+pub(crate) const NAMESPACE: NamespaceKey = NamespaceKey(0xffff_8881_0000_0000);
 const INODE: NamespaceInode = NamespaceInode(4_026_531_841);
 
 /// Addresses as the kernel's allocator gives them.
@@ -30,27 +30,27 @@ const SUPERS: u64 = 0xffff_8886_0000_0000;
 const ROOT: MountKey = MountKey(MOUNTS);
 
 /// What was made.
-pub struct Made {
+pub(crate) struct Made {
     /// The index.
-    pub state: State,
+    pub(crate) state: State,
     /// The paths of all mounts but the root.
-    pub paths: Vec<String>,
+    pub(crate) paths: Vec<String>,
     /// The mount with ten others on it.
-    pub parent: String,
+    pub(crate) parent: String,
     /// A directory with ten mounts below it, and no mount itself.
-    pub directory: String,
+    pub(crate) directory: String,
     maker: Maker,
 }
 
 impl Made {
     /// What somebody at its root sees.
-    pub fn from(&self) -> Viewpoint {
+    pub(crate) fn from(&self) -> Viewpoint {
         let tables = self.state.tables();
         tables.viewpoint_of_namespace(NAMESPACE).expect("its namespace")
     }
 
     /// The events of one mount that comes and goes, as two changes.
-    pub fn cycle(&mut self) -> [Vec<Event>; 2] {
+    pub(crate) fn cycle(&mut self) -> [Vec<Event>; 2] {
         let event = self.maker.last.clone();
         let key = MountKey(MOUNTS + 320 * 900_000_000);
         let (id, unique_id) = (MountId(900_000_000), Some(UniqueMountId(1 << 40)));
@@ -64,7 +64,7 @@ impl Made {
 }
 
 /// Makes an index of `count` mounts.
-pub fn make(count: u64) -> Made {
+pub(crate) fn make(count: u64) -> Made {
     let mut maker = Maker::default();
     maker.begin();
     let mut paths = Vec::new();
@@ -95,7 +95,7 @@ pub fn make(count: u64) -> Made {
 }
 
 /// The events of a copy of the namespace: each mount again, at the same dentries.
-pub fn copy_of(made: &Made, copy: u64) -> Vec<Event> {
+pub(crate) fn copy_of(made: &Made, copy: u64) -> Vec<Event> {
     let namespace = NamespaceKey(NAMESPACE.0 + 0x1000 * copy);
     let inode = NamespaceInode(INODE.0 + u32::try_from(copy).expect("a small number"));
     let moved = |key: MountKey| MountKey(key.0 + (copy << 40));

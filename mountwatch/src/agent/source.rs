@@ -10,6 +10,7 @@ use super::losses::Lost;
 use super::selftest::SelfTest;
 use super::{BackendChoice, Config};
 use crate::kernel::cost;
+use crate::kernel::gauge::Gauge;
 use crate::kernel::load::LoadError;
 use crate::kernel::namespaces::NamespacesError;
 use crate::kernel::notify::{LookError, NotifyError};
@@ -189,6 +190,10 @@ pub(super) trait Backend {
     }
     /// Whether somebody waits for operations.
     fn set_followed(&mut self, _is_followed: bool) {}
+    /// What says whether anything was told or lost since, if something can without a system call.
+    fn gauge(&self) -> Option<Gauge> {
+        None
+    }
     /// What the self-test found, of the back end that has one.
     fn selftest(&self) -> Option<&SelfTest> {
         None

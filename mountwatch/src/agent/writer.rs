@@ -6,6 +6,7 @@ use super::options;
 use super::source::{self, Backend, Refused, SourceError, StartError, Started, Target};
 use super::steps;
 use super::{Config, Status};
+use crate::kernel::gauge::Gauge;
 use crate::kernel::poll::Why;
 use crate::kernel::sys_wait;
 use crate::model::{Event, SyscallCost};
@@ -110,6 +111,8 @@ impl Writer {
             latest: RwLock::new(Arc::new(state.snapshot())),
             end: RwLock::new(String::new()),
             turns: AtomicU64::new(0),
+            gauge: source.gauge(),
+            settled: RwLock::new(None),
         });
         let mut writer = Self {
             source,
@@ -196,6 +199,7 @@ impl Writer {
     /// Takes what is there, applies it, does what the core asks for, publishes. When it returns,
     /// everything that happened before it began is published, or the coverage says that it is not.
     fn step(&mut self, why: Why) -> Result<(), SourceError> {
+        let reading = self.shared.gauge.as_ref().map(Gauge::read);
         self.drain(why)?;
         // Who reads everything again reads this too.
         if !self.source.is_polling() {
@@ -209,6 +213,7 @@ impl Writer {
             }
             let needs = self.state.take_needs();
             if needs.is_empty() {
+                self.shared.settle(reading);
                 return Ok(());
             }
             if round >= SCANS_IN_A_ROW_MAX {
@@ -390,6 +395,13 @@ impl Writer {
     /// The source apart from the rest, into which its scan calls back.
     pub(super) fn split(&mut self) -> (&mut dyn Backend, &mut State, Rc<Cell<Option<u64>>>) {
         (&mut *self.source, &mut self.state, Rc::clone(&self.panic))
+    }
+}
+
+impl Drop for Writer {
+    /// However it ends: nobody takes what is published for new any more.
+    fn drop(&mut self) {
+        self.shared.settle(None);
     }
 }
 

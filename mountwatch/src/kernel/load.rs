@@ -20,6 +20,7 @@ use aya_log::EbpfLogger;
 use mountwatch_common::{control, counter, limits};
 
 use super::{
+    gauge::Gauge,
     hooks::{self, Features, Wishes},
     host,
     ring::Ring,
@@ -174,6 +175,14 @@ impl Hooks {
         let mut losses = Losses { counters: self.counters.read(), ..Losses::default() };
         losses::add_skips(&mut losses, &self.ebpf, &self.attached, thorough);
         losses
+    }
+
+    /// What says whether anything was told or lost since, where that is all that there is to know:
+    /// not where the kernel can skip a program.
+    pub(crate) fn gauge(&self, ring: &Ring) -> Option<Gauge> {
+        let (positions, page_bytes) = ring.positions();
+        let counters = self.counters.mapped();
+        (!self.features.is_preemptible).then_some(Gauge { positions, page_bytes, counters })
     }
 
     /// Ends of changes that found no room in the ring so far.

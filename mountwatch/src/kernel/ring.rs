@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    sync::Arc,
 };
 
 use aya::maps::{MapData, RingBuf, ring_buf::RingBufItem};
@@ -17,14 +18,14 @@ use super::sys_map::{Mapped, page_bytes};
 pub struct Ring {
     records: RingBuf<MapData>,
     /// The consumer's position at the beginning of the first page, the producer's of the second.
-    positions: Mapped,
+    positions: Arc<Mapped>,
     page_bytes: usize,
 }
 
 impl Ring {
     pub(super) fn new(ring: RingBuf<MapData>) -> io::Result<Self> {
         let page_bytes = page_bytes()?;
-        let positions = Mapped::new(ring.as_fd(), 2 * page_bytes)?;
+        let positions = Arc::new(Mapped::new(ring.as_fd(), 2 * page_bytes)?);
         Ok(Self { records: ring, positions, page_bytes })
     }
 
@@ -36,6 +37,11 @@ impl Ring {
     /// Bytes that [`Ring::next`] has given and that were dropped since.
     pub fn consumed(&self) -> u64 {
         self.positions.word(0)
+    }
+
+    /// Where the positions are, for others to look at.
+    pub(super) fn positions(&self) -> (Arc<Mapped>, usize) {
+        (Arc::clone(&self.positions), self.page_bytes)
     }
 
     /// The next record's bytes. `None` if there is none, or if the next slot is reserved and not

@@ -27,6 +27,18 @@ pub(crate) fn spread(number: u64) -> u64 {
     halves.0 ^ halves.1
 }
 
+/// The same for a key of the kernel's objects, so that neighbours stay neighbours: objects in one
+/// page of the kernel's memory, or sixteen numbers in a row. What was made together is asked for
+/// together, the names of one path above all, and is then found in one leaf, which is one miss of
+/// the cache in place of four.
+#[inline]
+pub(crate) fn nearby(key: u64, salt: u64) -> u64 {
+    const LOW: u64 = 0xffff;
+    // An address, in the upper half of the address space, or a number that a back end gave.
+    let shift = if key >> 63 == 1 { 12 } else { 4 };
+    spread((key >> shift) ^ salt) & !LOW | spread(key) & LOW
+}
+
 /// A persistent map by hash.
 #[derive(Debug)]
 pub(crate) struct Trie<K, V> {

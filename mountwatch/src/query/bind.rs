@@ -96,7 +96,8 @@ enum Verdict<'a> {
 impl Tables {
     /// Why a mount counts as a bind mount; `None` for a real one.
     ///
-    /// Takes time for the mounts that show the same directory, not for all that there are.
+    /// Takes time for the namespaces that show the same directory; for all mounts that show it only
+    /// where several of them have the same mountpoint, as in copies of a namespace.
     pub fn bind(&self, mount: &Mount) -> Option<Bind> {
         let mut at = mount;
         for _ in 0..=self.mount_count() {
@@ -132,17 +133,21 @@ impl Tables {
         if here().all(|other| other.key == mount.key) {
             return Verdict::Is(None);
         }
+        let is_here = |oldest: &&Arc<Mount>| {
+            oldest.namespace == mount.namespace
+                || self.is_shared(oldest.mountpoint)
+                    && here().any(|other| other.mountpoint == oldest.mountpoint)
+        };
         let oldest = self
-            .showing_anywhere(mount.root)
-            .filter(is_rival)
+            .oldest_showing(mount.root, is_rival)
             .min_by_key(|other| Self::order(other))
-            .filter(|oldest| here().any(|other| other.mountpoint == oldest.mountpoint));
+            .filter(is_here);
         let original = oldest.or_else(|| here().next());
         if original.is_none_or(|original| original.mountpoint != mount.mountpoint) {
             return Verdict::Is(Some(Bind::Again));
         }
         // A copy at the same place on another mount: of its parent's making, or after it?
-        let older_here = here().filter(|other| {
+        let older_here = here().take_while(|_| self.is_shared(mount.mountpoint)).filter(|other| {
             other.mountpoint == mount.mountpoint && Self::order(other) < Self::order(mount)
         });
         match (older_here.min_by_key(|other| Self::order(other)), self.mount(mount.parent)) {
@@ -169,6 +174,11 @@ impl Tables {
             at = above;
         }
         false
+    }
+
+    /// Whether more than one mount has this mountpoint, in whatever namespaces.
+    fn is_shared(&self, mountpoint: DentryKey) -> bool {
+        self.dentry(mountpoint).is_some_and(|known| known.mount_count() > 1)
     }
 
     /// The dentry above this one in its file system; `None` for a root.

@@ -95,6 +95,9 @@ impl Tables {
         let mut mount = self.mount(key)?;
         // Each step goes to a child; a tree has no loops, and the count guards a broken one.
         for _ in 0..self.namespaces_depth_max() {
+            if self.child_count(mount.key) == 0 {
+                break;
+            }
             match self.mounted_at(mount.key, mount.root) {
                 Some(above) if above.key != mount.key => mount = above,
                 _ => break,

@@ -30,6 +30,11 @@ impl Dentry {
         self.mounted > 0
     }
 
+    /// How many mounts have it as their mountpoint, in all namespaces.
+    pub fn mount_count(&self) -> u32 {
+        self.mounted
+    }
+
     /// Its children that are in the table, without deleted ones, in no order.
     pub fn children(&self) -> impl Iterator<Item = DentryKey> + '_ {
         self.children.iter()
@@ -54,19 +59,42 @@ const FEW: usize = 8;
 
 /// The children of a directory, by the hashes of their names. The names themselves are those of the
 /// dentries: whoever looks for one compares it there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) enum Children {
+    #[default]
+    None,
+    /// Most directories on the way to a mount have one.
+    One(Child),
     Few(Arc<[Child]>),
     Many(Arc<Trie<Child, ()>>),
 }
 
-impl Default for Children {
-    fn default() -> Self {
-        Self::Few(Arc::default())
+impl From<&[Child]> for Children {
+    fn from(list: &[Child]) -> Self {
+        match *list {
+            [] => Self::None,
+            [one] => Self::One(one),
+            _ if list.len() <= FEW => Self::Few(list.into()),
+            _ => {
+                let mut trie = Trie::default();
+                for child in list {
+                    trie.insert(*child, ());
+                }
+                Self::Many(Arc::new(trie))
+            }
+        }
     }
 }
 
 impl Children {
+    fn list(&self) -> &[Child] {
+        match self {
+            Self::None | Self::Many(_) => &[],
+            Self::One(child) => std::slice::from_ref(child),
+            Self::Few(list) => list,
+        }
+    }
+
     /// The first child with this hash that is the one.
     #[inline]
     pub(super) fn find<T>(
@@ -75,9 +103,6 @@ impl Children {
         mut is_it: impl FnMut(DentryKey) -> Option<T>,
     ) -> Option<T> {
         match self {
-            Self::Few(list) => {
-                list.iter().filter(|child| child.hash == hash).find_map(|child| is_it(child.key))
-            }
             Self::Many(trie) => {
                 let mut found = None;
                 trie.find(hash, |child, ()| {
@@ -88,53 +113,40 @@ impl Children {
                 });
                 found
             }
+            _ => {
+                let mut list = self.list().iter().filter(|child| child.hash == hash);
+                list.find_map(|child| is_it(child.key))
+            }
         }
     }
 
     /// Every child, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = DentryKey> + '_ {
-        let (few, many) = match self {
-            Self::Few(list) => (Some(list.iter()), None),
-            Self::Many(trie) => (None, Some(trie.iter())),
-        };
-        few.into_iter()
-            .flatten()
-            .chain(many.into_iter().flatten().map(|(child, ())| child))
-            .map(|child| child.key)
+        let many = if let Self::Many(trie) = self { Some(trie.iter()) } else { None };
+        let many = many.into_iter().flatten().map(|(child, ())| child);
+        self.list().iter().chain(many).map(|child| child.key)
     }
 
     pub(super) fn insert(&mut self, child: Child) {
-        match self {
-            Self::Few(list) if list.contains(&child) => {}
-            Self::Few(list) if list.len() < FEW => {
-                *list = list.iter().copied().chain(std::iter::once(child)).collect();
-            }
-            Self::Few(list) => {
-                let mut trie = Trie::default();
-                for child in list.iter().copied().chain(std::iter::once(child)) {
-                    trie.insert(child, ());
-                }
-                *self = Self::Many(Arc::new(trie));
-            }
-            Self::Many(trie) => {
-                Arc::make_mut(trie).insert(child, ());
-            }
+        if let Self::Many(trie) = self {
+            Arc::make_mut(trie).insert(child, ());
+        } else if !self.list().contains(&child) {
+            let list: Vec<_> = self.list().iter().copied().chain([child]).collect();
+            *self = Self::from(&list[..]);
         }
     }
 
     pub(super) fn remove(&mut self, child: Child) {
-        match self {
-            Self::Few(list) => {
-                let rest: Vec<_> = list.iter().filter(|known| **known != child).copied().collect();
-                *list = if rest.is_empty() { Arc::default() } else { rest.into() };
+        let rest: Vec<_> = if let Self::Many(trie) = self {
+            let trie = Arc::make_mut(trie);
+            trie.remove(child);
+            if trie.len() > FEW / 2 {
+                return;
             }
-            Self::Many(trie) => {
-                let trie = Arc::make_mut(trie);
-                trie.remove(child);
-                if trie.len() <= FEW / 2 {
-                    *self = Self::Few(trie.iter().map(|(child, ())| *child).collect());
-                }
-            }
-        }
+            trie.iter().map(|(child, ())| *child).collect()
+        } else {
+            self.list().iter().filter(|known| **known != child).copied().collect()
+        };
+        *self = Self::from(&rest[..]);
     }
 }

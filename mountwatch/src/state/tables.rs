@@ -3,7 +3,7 @@
 //! Only this file touches the secondary indexes; the rules call its primitives.
 
 use super::names::{Child, Dentry};
-use crate::maps::{Hashed, Sorted, Trie, spread};
+use crate::maps::{Hashed, Sorted, Trie, nearby, spread};
 use crate::model::{
     Coverage, DETACHED, DentryKey, Dialect, Mount, MountId, MountKey, Namespace, NamespaceInode,
     NamespaceKey, Operation, OperationId, PeerGroupId, SuperBlock, SuperKey, UniqueMountId,
@@ -16,7 +16,7 @@ macro_rules! hashed {
         impl Hashed for $name {
             #[inline]
             fn hash(self) -> u64 {
-                spread(u64::from(self.0))
+                nearby(u64::from(self.0), 0)
             }
         }
     )*};
@@ -34,7 +34,7 @@ struct Place {
 impl Hashed for Place {
     #[inline]
     fn hash(self) -> u64 {
-        spread(self.mount.0.rotate_left(32) ^ spread(self.dentry.0))
+        nearby(self.dentry.0, spread(self.mount.0))
     }
 }
 
@@ -195,12 +195,20 @@ impl Tables {
         self.by_root.range(range).filter_map(|(.., key)| self.mount(key))
     }
 
-    /// The mounts of every namespace that show this directory (or file), those of a namespace
-    /// together.
-    pub fn showing_anywhere(&self, root: DentryKey) -> impl Iterator<Item = &Arc<Mount>> {
-        let last = (root, NamespaceKey(u64::MAX), u64::MAX, MountKey(u64::MAX));
-        let range = (root, NamespaceKey(0), 0, MountKey(0))..=last;
-        self.by_root.range(range).filter_map(|(.., key)| self.mount(key))
+    /// Of each namespace in which such mounts show this directory (or file) the oldest one.
+    pub(crate) fn oldest_showing(
+        &self,
+        root: DentryKey,
+        is_one: impl Fn(&&Arc<Mount>) -> bool,
+    ) -> impl Iterator<Item = &Arc<Mount>> {
+        let mut from = Some(NamespaceKey(0));
+        std::iter::from_fn(move || {
+            let start = (root, from?, 0, MountKey(0));
+            let (found, namespace, ..) = self.by_root.range(start..).next()?;
+            from = namespace.0.checked_add(1).map(NamespaceKey);
+            (found == root).then(|| self.showing(root, namespace).find(&is_one))
+        })
+        .flatten()
     }
 
     /// The members of a peer group.

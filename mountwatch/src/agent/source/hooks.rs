@@ -4,7 +4,8 @@ use super::{Backend, Drained, Sink, SourceError, Target};
 use crate::agent::Config;
 use crate::agent::losses::{LossWatch, Lost};
 use crate::agent::selftest::{self, SelfTest};
-use crate::kernel::hooks::{OF_OPERATIONS, Wishes};
+use crate::kernel::gauge::Gauge;
+use crate::kernel::hooks::Wishes;
 use crate::kernel::host;
 use crate::kernel::load::{Hooks, LoadConfig, LoadError, operation_of};
 use crate::kernel::namespaces;
@@ -165,6 +166,10 @@ impl Backend for HookSource {
 
     fn commits_lost(&self) -> u64 {
         self.hooks.commits_lost()
+    }
+
+    fn gauge(&self) -> Option<Gauge> {
+        self.hooks.gauge(&self.ring)
     }
 
     fn selftest(&self) -> Option<&SelfTest> {

@@ -1,6 +1,6 @@
 //! What the kernel side could not do, and where.
 
-use std::os::fd::AsFd;
+use std::{os::fd::AsFd, sync::Arc};
 
 use aya::{
     Ebpf,
@@ -9,7 +9,7 @@ use aya::{
 use mountwatch_common::counter;
 
 use super::{Attached, LoadError};
-use crate::kernel::{hooks::Skipped, sys_bpf, sys_map::Mapped};
+use crate::kernel::{gauge, hooks::Skipped, sys_bpf, sys_map::Mapped};
 
 /// What the kernel side could not do so far. Each number only grows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,7 +63,7 @@ fn at((count, _): (&u64, bool)) -> u64 {
 /// The kernel side's counters, mapped: to look at them costs no system call.
 #[derive(Debug)]
 pub(super) struct Counters {
-    mapped: Mapped,
+    mapped: Arc<Mapped>,
     /// Programs that are loaded later refer to it by its descriptor.
     _map: MapData,
 }
@@ -74,12 +74,16 @@ impl Counters {
             return Err(LoadError::Incomplete("map COUNTERS"));
         };
         let bytes = counter::COUNT as usize * size_of::<u64>();
-        let mapped = Mapped::new(map.fd().as_fd(), bytes).map_err(LoadError::Ring)?;
+        let mapped = Arc::new(Mapped::new(map.fd().as_fd(), bytes).map_err(LoadError::Ring)?);
         Ok(Self { mapped, _map: map })
     }
 
     pub(super) fn read(&self) -> [u64; counter::COUNT as usize] {
-        std::array::from_fn(|index| self.mapped.word(index * size_of::<u64>()))
+        gauge::words(&self.mapped)
+    }
+
+    pub(super) fn mapped(&self) -> Arc<Mapped> {
+        Arc::clone(&self.mapped)
     }
 }
 

@@ -48,6 +48,8 @@ pub(crate) fn latency(tracker: &Tracker, data: &Data) -> Result<Vec<Row>> {
     let mut text = Vec::new();
     let slow = data.paths.len() > 20_000;
     for at in 0..CHANGES {
+        // What went before is over: else it would be taken for what comes.
+        ensure!(!is_there(&tracker.now()?), "the index has a mount that is gone");
         cycle(data, || {
             let start = Instant::now();
             while !is_there(&tracker.latest()) {
@@ -84,7 +86,11 @@ pub(crate) fn latency(tracker: &Tracker, data: &Data) -> Result<Vec<Row>> {
         Row::of(what, "poll+mountinfo", reread),
     ];
     if let Some(values) = fanotify_latency(data) {
-        rows.push(Row::of(what, "fanotify+statmount", values?));
+        rows.push(
+            Row::of(what, "fanotify+statmount", values?).noting(
+                "asked by the thread that mounts: an ID, and one mount if it is still there",
+            ),
+        );
     }
     Ok(rows)
 }

@@ -2,6 +2,7 @@
 
 mod agent_python;
 mod api;
+mod bench;
 mod check;
 mod docs;
 mod ebpf;
@@ -50,6 +51,8 @@ enum Verb {
     AgentPython(agent_python::Arguments),
     /// Run random mount programs against the index for as long as wanted
     Stress(stress::Arguments),
+    /// Measure mountwatch and its peers side by side
+    Bench(bench::Arguments),
     /// Boot a kernel, run a command in it as root, pass its output and exit status on
     Vm(vm::Arguments),
 }
@@ -81,6 +84,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         }
         Verb::AgentPython(arguments) => agent_python::run(&arguments).map(success),
         Verb::Stress(arguments) => stress::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Vm(arguments) => vm::run(&arguments),
     }
 }

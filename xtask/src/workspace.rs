@@ -64,9 +64,11 @@ pub(crate) fn run_example(example: &str, is_check: bool) -> Result<()> {
 fn build_statically(kind: &str, name: &str) -> Result<PathBuf> {
     let target = path("target/vm");
     let mut command = cargo(["build", "--release", "--quiet", "--target", TRIPLE, kind, name]);
-    // Both packages, whichever binary it is: they agree on their dependencies' features then, and
+    // All packages, whichever binary it is: they agree on their dependencies' features then, and
     // the library is compiled once.
-    command.args(["--package", "mountwatch", "--package", "mountwatch-tests"]);
+    for package in ["mountwatch", "mountwatch-tests", "mountwatch-bench"] {
+        command.args(["--package", package]);
+    }
     command.arg("--target-dir").arg(&target).env_remove("CARGO_ENCODED_RUSTFLAGS");
     command.env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
     process::run(&mut command)?;

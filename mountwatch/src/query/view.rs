@@ -157,7 +157,8 @@ fn bytes(path: &Path) -> Result<&[u8], PathError> {
         return Err(PathError::NotAbsolute);
     }
     // Few paths have two dots in a row; in those, each component is looked at.
-    let has_dots = memchr::memmem::find(bytes, b"..").is_some();
+    let has_dots = memchr::memchr_iter(b'.', bytes)
+        .any(|at| bytes.get(at + 1).is_some_and(|next| *next == b'.'));
     if has_dots && path.components().any(|component| component == Component::ParentDir) {
         return Err(PathError::ParentDirectory);
     }

@@ -95,16 +95,23 @@ impl Children {
         }
     }
 
-    /// The first child with this hash that is the one.
+    /// The first child that is the one, of those whose names have this hash. An only child is looked
+    /// at in any case: to look is cheaper than to hash.
     #[inline]
     pub(super) fn find<T>(
         &self,
-        hash: u64,
+        hash: impl FnOnce() -> u64,
         mut is_it: impl FnMut(DentryKey) -> Option<T>,
     ) -> Option<T> {
         match self {
+            Self::None => None,
+            Self::One(child) => is_it(child.key),
+            Self::Few(list) => {
+                let hash = hash();
+                list.iter().filter(|child| child.hash == hash).find_map(|child| is_it(child.key))
+            }
             Self::Many(trie) => {
-                let mut found = None;
+                let (hash, mut found) = (hash(), None);
                 trie.find(hash, |child, ()| {
                     if child.hash == hash {
                         found = is_it(child.key);
@@ -112,10 +119,6 @@ impl Children {
                     found.is_some()
                 });
                 found
-            }
-            _ => {
-                let mut list = self.list().iter().filter(|child| child.hash == hash);
-                list.find_map(|child| is_it(child.key))
             }
         }
     }

@@ -173,9 +173,10 @@ impl Tables {
     /// The child of a dentry with this name, if it is not deleted.
     #[inline]
     pub(crate) fn child(&self, parent: &Dentry, name: &[u8]) -> Option<(DentryKey, &Arc<Dentry>)> {
-        parent.children.find(self.hasher.hash_one(name), |key| {
-            self.dentry(key).filter(|child| &*child.name == name).map(|child| (key, child))
-        })
+        parent.children.find(
+            || self.hasher.hash_one(name),
+            |key| self.dentry(key).filter(|child| &*child.name == name).map(|child| (key, child)),
+        )
     }
 
     /// The mounts of namespaces that show this super block, in no meaningful order.

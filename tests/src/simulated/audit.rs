@@ -40,7 +40,7 @@ pub(super) fn publication(snapshot: &Snapshot, kernel: &Kernel) -> Audited {
             continue;
         }
         audited.complete += 1;
-        let (here, there) = (claimed.mounts.size(), namespace.mounts.len());
+        let (here, there) = (claimed.mount_count(), namespace.mounts.len());
         if here != there {
             let inum = namespace.inum;
             audited.found.push(format!("namespace {inum}: {here} mounts, kernel {there}"));

@@ -58,8 +58,8 @@ impl History {
                 .map(|from| without_options(&render::mountinfo(snapshot, from)));
             let mut found =
                 mountinfo::differences(&ours.unwrap_or_default(), &view.mountinfo, true);
-            if claimed.mounts.size() != view.mounts {
-                found.push(format!("{} mounts, kernel {}", claimed.mounts.size(), view.mounts));
+            if claimed.mount_count() != view.mounts {
+                found.push(format!("{} mounts, kernel {}", claimed.mount_count(), view.mounts));
             }
             let named = found.into_iter().map(|line| format!("then: {}: {line}", view.inum));
             audited.found.extend(named);

@@ -29,7 +29,7 @@ pub(super) const FOLDERS: usize = 2;
 
 /// Rooms of mountwatch that compute and do nothing else.
 const PURE_ROOMS: &[&str] =
-    &["model", "wire", "state", "query", "leaks", "metrics", "render", "textual"];
+    &["maps", "model", "wire", "state", "query", "leaks", "metrics", "render", "textual"];
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -83,6 +83,12 @@ pub(super) const RULES: &[Rule] = &[
             path.starts_with("mountwatch/src/") && !is_sys(path, "mountwatch/src/kernel/")
         },
         reason: "unsafe code stays in kernel/sys*.rs, behind safe functions",
+    },
+    Rule {
+        words: &["unsafe"],
+        text: Text::Code,
+        applies: |path| path.starts_with("bench/") && !is_sys(path, "bench/src/"),
+        reason: "unsafe code of the benches stays in src/sys.rs, behind safe functions",
     },
     Rule {
         words: &["unsafe"],

@@ -49,7 +49,7 @@ pub(crate) fn latency(tracker: &Tracker, data: &Data) -> Result<Vec<Row>> {
     let slow = data.paths.len() > 20_000;
     for at in 0..CHANGES {
         // What went before is over: else it would be taken for what comes.
-        ensure!(!is_there(&tracker.now()?), "the index has a mount that is gone");
+        ensure!(!is_there(&*tracker.now()?), "the index has a mount that is gone");
         cycle(data, || {
             let start = Instant::now();
             while !is_there(&tracker.latest()) {

@@ -111,6 +111,7 @@ pub(super) struct Figure {
     pub(super) what: String,
     pub(super) way: String,
     pub(super) value: f64,
+    pub(super) min: f64,
     pub(super) unit: String,
     pub(super) note: String,
 }
@@ -124,6 +125,7 @@ pub(super) fn figures(run: &Value) -> Vec<Figure> {
             what: text(row, "what"),
             way: text(row, "way"),
             value: row["value"].as_f64().unwrap_or(f64::NAN),
+            min: row["min"].as_f64().unwrap_or(f64::NAN),
             unit: text(row, "unit"),
             note: text(row, "note"),
         })
@@ -135,8 +137,9 @@ pub(super) fn text(runs: &[Value]) -> String {
     let mut out = String::new();
     for run in runs {
         let _ = writeln!(out, "{}", title(run));
-        for [what, way, value, ratio, target] in rows(run) {
-            let _ = writeln!(out, "  {what:<42} {way:<30} {value:>11} {ratio:>12}  {target}");
+        for [what, way, value, least, ratio, target] in rows(run) {
+            let _ =
+                writeln!(out, "  {what:<42} {way:<30} {value:>9} {least:>9} {ratio:>12}  {target}");
         }
     }
     out
@@ -164,8 +167,8 @@ fn grouped(number: u64) -> String {
     out
 }
 
-/// The rows of a run: question, way, figure, ratio to ours, target.
-pub(super) fn rows(run: &Value) -> Vec<[String; 5]> {
+/// The rows of a run: question, way, median, least, ratio to ours, target.
+pub(super) fn rows(run: &Value) -> Vec<[String; 6]> {
     let figures = figures(run);
     let size = run["size"].as_u64().unwrap_or(0);
     let ours = |what: &str| {
@@ -189,6 +192,7 @@ pub(super) fn rows(run: &Value) -> Vec<[String; 5]> {
                 what,
                 one.way.clone(),
                 human(one.value, &one.unit),
+                if one.min < one.value { human(one.min, &one.unit) } else { String::new() },
                 ratio,
                 verdicts(one, &figures, size),
             ]
@@ -259,11 +263,11 @@ mod tests {
     #[test]
     fn a_target_holds_or_says_why_not() {
         let rows = rows(&run(50.0, 2_000.0));
-        assert_eq!(rows[0][4], "≤ 100 ns: holds; statx ≥ 20×: holds");
-        assert_eq!(rows[1][3], "40.0×");
+        assert_eq!(rows[0][5], "≤ 100 ns: holds; statx ≥ 20×: holds");
+        assert_eq!(rows[1][4], "40.0×");
         let rows = super::rows(&run(150.0, 1_000.0));
-        assert!(rows[0][4].starts_with("≤ 100 ns: misses: "), "{rows:?}");
-        assert!(rows[0][4].contains("statx ≥ 20×: misses"), "{rows:?}");
+        assert!(rows[0][5].starts_with("≤ 100 ns: misses: "), "{rows:?}");
+        assert!(rows[0][5].contains("statx ≥ 20×: misses"), "{rows:?}");
     }
 
     #[test]

@@ -157,7 +157,7 @@ pub(crate) fn cpu(tracker: &Tracker, data: &Data) -> Result<Vec<Row>> {
     let namespace = File::open("/proc/self/ns/mnt")?;
     let queue = sys::fanotify(namespace.as_fd());
     if let Ok(queue) = queue {
-        let (value, note) = beside("bench-fanotify", &run, |stop| {
+        let (value, note) = beside("bench-fanotify", run, |stop| {
             let mut buffer = vec![0; 16 << 10];
             while !stop.load(Ordering::Relaxed) {
                 if poll(&mut [PollFd::new(&queue, PollFlags::IN)], Some(&SHORT))? > 0 {
@@ -170,7 +170,7 @@ pub(crate) fn cpu(tracker: &Tracker, data: &Data) -> Result<Vec<Row>> {
         })?;
         rows.push(Row::single(what, "fanotify+statmount", value, "percent").noting(note));
     }
-    let (value, note) = beside("bench-reread", &run, |stop| {
+    let (value, note) = beside("bench-reread", run, |stop| {
         let file = File::open("/proc/self/mountinfo")?;
         let mut text = Vec::new();
         while !stop.load(Ordering::Relaxed) {

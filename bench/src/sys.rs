@@ -76,8 +76,8 @@ pub(crate) fn fanotify(namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let queue = i32::try_from(queue).map_err(io::Error::other)?;
     // SAFETY: a new descriptor that nobody else has.
     let queue = unsafe { OwnedFd::from_raw_fd(queue) };
-    // SAFETY: two open descriptors and no path.
     check(
+        // SAFETY: two open descriptors and no path.
         unsafe {
             libc::fanotify_mark(
                 queue.as_raw_fd(),

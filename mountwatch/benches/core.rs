@@ -1,5 +1,6 @@
 //! What the pure parts cost as the index grows: questions, an event with its publication, seeding,
 //! decoding.
+#![expect(missing_docs, reason = "the macro of criterion makes a function")]
 
 mod common;
 

@@ -76,7 +76,7 @@ impl<K, V> Default for Trie<K, V> {
 
 fn way(hash: u64, depth: u32) -> usize {
     let shifted = hash.rotate_left(BITS * (depth + 1));
-    (shifted & (WAYS as u64 - 1)) as usize
+    usize::try_from(shifted & (WAYS as u64 - 1)).unwrap_or(0)
 }
 
 impl<K: Hashed, V: Clone> Trie<K, V> {

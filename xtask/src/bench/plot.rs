@@ -1,7 +1,7 @@
 //! The plot: what each question takes as the number of mounts grows, ours and each peer's. Both axes
 //! are logarithmic.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::Value;
@@ -94,7 +94,7 @@ fn panel(out: &mut String, what: &str, lines: &[Line]) {
             HEIGHT - 5.0
         );
     }
-    let mut free = BTreeMap::new();
+    let mut taken = BTreeSet::new();
     for ((way, points), color) in lines.iter().zip(COLORS.iter().cycle()) {
         let path: Vec<_> =
             points.iter().map(|(size, ns)| format!("{:.1},{:.1}", x(*size), y(*ns))).collect();
@@ -106,8 +106,11 @@ fn panel(out: &mut String, what: &str, lines: &[Line]) {
         );
         let at = points.last().map_or(TOP, |(_, ns)| y(*ns));
         // Names of lines that end at the same height stand below each other.
-        let mut slot = (at / 13.0).round() as i32;
-        while free.insert(slot, ()).is_some() {
+        let mut slot = 0_u32;
+        while f64::from(slot) * 13.0 < at {
+            slot += 1;
+        }
+        while !taken.insert(slot) {
             slot += 1;
         }
         let _ = writeln!(
@@ -121,7 +124,10 @@ fn panel(out: &mut String, what: &str, lines: &[Line]) {
 
 /// The powers of ten between two.
 fn ticks(from: f64, to: f64) -> impl Iterator<Item = f64> {
-    (from as i32..=to as i32).map(|power| 10_f64.powi(power))
+    (-1_i8..13)
+        .map(f64::from)
+        .filter(move |power| (from..=to).contains(power))
+        .map(|power| 10_f64.powf(power))
 }
 
 #[cfg(test)]

@@ -167,6 +167,11 @@ fn grouped(number: u64) -> String {
     out
 }
 
+/// A number without its fraction.
+fn whole(number: f64) -> String {
+    format!("{number:.0}").parse().map_or_else(|_| String::new(), grouped)
+}
+
 /// The rows of a run: question, way, median, least, ratio to ours, target.
 pub(super) fn rows(run: &Value) -> Vec<[String; 6]> {
     let figures = figures(run);
@@ -218,7 +223,7 @@ fn verdict(goal: &Goal, one: &Figure, all: &[Figure]) -> Option<String> {
             (format!("≤ {times}× {way}"), one.value <= times * other(way)?)
         }
         Target::Less(times, way) => {
-            (format!("{way} ≥ {}×", grouped(times as u64)), other(way)? >= times * one.value)
+            (format!("{way} ≥ {}×", whole(times)), other(way)? >= times * one.value)
         }
     };
     Some(if holds { format!("{wanted}: holds") } else { format!("{wanted}: misses: {}", goal.why) })
@@ -229,7 +234,7 @@ fn ratio(ratio: f64) -> String {
         _ if !ratio.is_finite() => String::new(),
         _ if ratio < 10.0 => format!("{ratio:.2}×"),
         _ if ratio < 100.0 => format!("{ratio:.1}×"),
-        _ => format!("{}×", grouped(ratio.round() as u64)),
+        _ => format!("{}×", whole(ratio)),
     }
 }
 

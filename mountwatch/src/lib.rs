@@ -45,9 +45,13 @@ pub mod client;
 pub mod exports;
 pub mod fake;
 pub mod kernel;
+<<<<<<< HEAD
 pub mod leaks;
 mod maps;
 pub mod metrics;
+=======
+pub mod mapped;
+>>>>>>> Put the index of a mount namespace into shared memory
 pub mod model;
 mod proto;
 pub mod query;

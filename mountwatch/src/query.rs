@@ -17,6 +17,7 @@ mod tests;
 mod view;
 mod viewpoint;
 
+pub(crate) use bind::is_partly_mounted;
 pub use bind::{Bind, Binds};
 pub use host::{HostPath, HostWay};
 pub use info::MountInfo;

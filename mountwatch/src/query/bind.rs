@@ -87,6 +87,12 @@ const PARTLY_MOUNTED: [&[u8]; 10] = [
     b"cgroup2",
 ];
 
+/// Whether parts of file systems of this type are mounted without a bind: then mounts of directories
+/// above matter too.
+pub(crate) fn is_partly_mounted(fs_type: &[u8]) -> bool {
+    PARTLY_MOUNTED.contains(&fs_type)
+}
+
 /// What is to be said of a mount, or of which other one the same is to be said.
 enum Verdict<'a> {
     Is(Option<Bind>),

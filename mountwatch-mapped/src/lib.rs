@@ -31,6 +31,7 @@ pub mod protocol;
 mod reader;
 mod sequence;
 mod sys;
+pub mod toy;
 mod transfer;
 pub mod writer;
 

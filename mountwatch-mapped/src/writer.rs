@@ -179,6 +179,11 @@ impl Writer {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn words(&self) -> &[std::sync::atomic::AtomicU64] {
+        self.cells.words()
+    }
+
     /// The memory, sealed: whoever gets it can read.
     pub fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

@@ -16,6 +16,7 @@
 //! | `show`, `read` | the kernel's own mountinfo: the oracle; what a reader asks |
 //! | `hooks`, `records`, `ring` | the eBPF side, its bytes, its ring, and the faults |
 //! | `driver` | what `agent/writer.rs` does |
+//! | `mapped` | the tables in shared memory against each snapshot |
 //! | `audit`, `history`, `world` | claims of a snapshot against the kernel, now and then; scenarios |
 //! | `generate`, `fuzz`, `shrink` | random programs, made small when they fail |
 //! | `compare` | the model against the real kernel |
@@ -34,6 +35,7 @@ mod history;
 mod hooks;
 mod kernel;
 mod lookup;
+mod mapped;
 mod namespaces;
 mod pnode;
 mod read;

@@ -113,7 +113,12 @@ impl Pass<'_> {
             id: low(ids),
             unique_id: self.unique_id(mount)?,
             parent_id: high(ids),
-            parent_unique_id: if parent == 0 { None } else { self.unique_id(parent)? },
+            parent_unique_id: match parent {
+                // The root of everything is its own parent.
+                0 if low(ids) == high(ids) => self.unique_id(mount)?,
+                0 => None,
+                parent => self.unique_id(parent)?,
+            },
             device: high(self.mount(mount, M_COVERS)?),
             root: self.root_path(mount)?,
             is_covered: top.mount != mount,

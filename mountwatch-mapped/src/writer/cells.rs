@@ -152,6 +152,11 @@ impl Cells {
         &self.memory.words()[at]
     }
 
+    #[cfg(test)]
+    pub(super) fn words(&self) -> &[AtomicU64] {
+        self.memory.words()
+    }
+
     pub(super) fn word(&self, at: u32) -> u64 {
         self.memory.words()[at as usize].load(Ordering::Relaxed)
     }

@@ -1,7 +1,7 @@
 //! The keeper of the tables: from each published step to what it changes in each of them.
 
 use super::source::{OfNamespace, code_of};
-use crate::model::{Change, ChangeKind, DentryKey, Mount, NamespaceKey};
+use crate::model::{ChangeKind, DentryKey, Mount, NamespaceKey};
 use crate::query::Viewpoint;
 use crate::state::{Published, Snapshot};
 use hashbrown::HashMap;
@@ -76,9 +76,11 @@ impl Keeper {
 
     /// Writes a published step into every table, in time for what it changed.
     pub fn apply(&mut self, published: &Published) -> io::Result<()> {
+        if published.is_anew {
+            return self.restart(Arc::clone(&published.snapshot));
+        }
         self.snapshot = Arc::clone(&published.snapshot);
-        let changes = &published.transaction.changes;
-        let touched = Touches::of(changes);
+        let touched = Touches::of(published);
         let namespaces: Vec<_> = self.tables.keys().copied().collect();
         for namespace in namespaces {
             self.apply_to(namespace, &touched.for_table(namespace))?;
@@ -238,18 +240,19 @@ struct Touches {
 }
 
 impl Touches {
-    fn of(changes: &[Change]) -> Self {
-        let mut touches = Self::default();
-        for change in changes {
+    fn of(published: &Published) -> Self {
+        let supers = published.supers.iter().map(|key| key.0).collect();
+        let mut touches = Self { supers, ..Self::default() };
+        for change in &published.transaction.changes {
             match &change.kind {
                 ChangeKind::Attach { mount } | ChangeKind::Detach { mount } => touches.mount(mount),
                 ChangeKind::Move { before, mount } | ChangeKind::Attributes { before, mount } => {
                     touches.mount(before);
                     touches.mount(mount);
                 }
-                ChangeKind::SuperBlock { mount } => touches.supers.push(mount.super_block.0),
                 ChangeKind::Rename { dentry, .. } => touches.dentries.push(dentry.0),
-                ChangeKind::Glimpsed { .. }
+                ChangeKind::SuperBlock { .. }
+                | ChangeKind::Glimpsed { .. }
                 | ChangeKind::NamespaceBorn { .. }
                 | ChangeKind::NamespaceGone { .. } => {}
             }

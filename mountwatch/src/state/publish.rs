@@ -14,6 +14,10 @@ use std::sync::Arc;
 pub(super) struct Touched {
     /// Something that readers can see is different, even if no change tells of it.
     pub(super) dirty: bool,
+    /// Super blocks that are shown differently, whether or not a change tells of it.
+    pub(super) supers: Vec<SuperKey>,
+    /// The state was begun anew: anything may be different.
+    pub(super) is_anew: bool,
     order: Vec<Item>,
     mounts: HashMap<MountKey, Touch>,
 }
@@ -53,6 +57,11 @@ pub struct Published {
     pub snapshot: Arc<Snapshot>,
     /// Its changes; none if only the coverage or something unseen changed.
     pub transaction: Arc<Transaction>,
+    /// Super blocks whose type, flags or options are shown differently since the step before: also
+    /// those of which no change tells, since nobody made one (options that were looked up).
+    pub supers: Arc<[SuperKey]>,
+    /// The state was begun anew after a panic: who keeps a copy has to begin anew too.
+    pub is_anew: bool,
 }
 
 impl Published {
@@ -163,12 +172,14 @@ impl State {
             return None;
         }
         let touched = std::mem::take(&mut self.touched);
+        let (supers, is_anew) = (touched.supers.as_slice().into(), touched.is_anew);
         let changes = if self.revision.0 == 0 { Vec::new() } else { self.changes(touched, &tasks) };
         self.dropped.clear();
         self.revision.0 += 1;
         let operations = self.end_operations(&changes, &tasks);
         let transaction = Transaction { revision: self.revision, changes, operations };
-        Some(Published { snapshot: Arc::new(self.snapshot()), transaction: Arc::new(transaction) })
+        let (snapshot, transaction) = (Arc::new(self.snapshot()), Arc::new(transaction));
+        Some(Published { snapshot, transaction, supers, is_anew })
     }
 
     /// Whether a change has been begun and not ended.

@@ -174,6 +174,7 @@ impl State {
         fresh.operations = self.operations.renewed();
         fresh.partly_seen = std::mem::take(&mut self.partly_seen);
         fresh.settle_whole();
+        fresh.touched.is_anew = true;
         for mount in before {
             fresh.dropped.insert(mount.namespace);
             fresh.touch(SCAN, mount.key, Some(mount));

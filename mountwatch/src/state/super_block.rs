@@ -84,7 +84,7 @@ impl State {
             self.self_changing.remove(&event.key);
         }
         self.note_partly_seen(&super_block);
-        self.tables.put_super(super_block);
+        self.put_super(super_block);
     }
 
     /// From the first mount of such a file system on no namespace is complete that may show it.
@@ -121,7 +121,7 @@ impl State {
         self.untold_options.remove(&key);
         self.rereading.remove(&key);
         if is_new {
-            self.tables.put_super(super_block);
+            self.put_super(super_block);
             self.touched.dirty = true;
         }
         if is_new && before.is_some() {
@@ -147,7 +147,7 @@ impl State {
             return;
         }
         let super_block = SuperBlock { flags, options: Some(options), ..SuperBlock::clone(known) };
-        self.tables.put_super(super_block);
+        self.put_super(super_block);
         self.touch_super(BY_ITSELF, key);
     }
 
@@ -275,7 +275,7 @@ impl State {
         for known in shown {
             let super_block = SuperBlock { options: None, ..SuperBlock::clone(&known) };
             self.want_options(&super_block);
-            self.tables.put_super(super_block);
+            self.put_super(super_block);
         }
     }
 
@@ -296,9 +296,21 @@ impl State {
         if known.flags != event.super_flags && known.device == event.device {
             let mut super_block = SuperBlock::clone(known);
             super_block.flags = event.super_flags;
-            self.tables.put_super(super_block);
+            self.put_super(super_block);
             self.touched.dirty = true;
         }
+    }
+
+    /// Puts a super block in, and notes it if it is shown differently from before. Not every such
+    /// difference is a change that somebody made, but whoever keeps a copy has to know.
+    fn put_super(&mut self, super_block: SuperBlock) {
+        let shown =
+            |known: &SuperBlock| (known.flags, known.fs_type.clone(), known.options.clone());
+        let before = self.tables.super_block(super_block.key);
+        if before.is_none_or(|before| shown(before) != shown(&super_block)) {
+            self.touched.supers.push(super_block.key);
+        }
+        self.tables.put_super(super_block);
     }
 
     pub(super) fn refer_super(&mut self, key: SuperKey, mount: MountKey) {
@@ -326,6 +338,6 @@ impl State {
         super_block.shown_by = shown_by.or(super_block.shown_by);
         self.want_options(&super_block);
         self.note_partly_seen(&super_block);
-        self.tables.put_super(super_block);
+        self.put_super(super_block);
     }
 }

@@ -4,6 +4,7 @@
 use super::audit;
 use super::history::History;
 use super::kernel::{FileKey, Kernel, Ns};
+use super::mapped::Tables;
 use mountwatch::model::{NamespaceInode, NamespaceKey};
 use mountwatch::state::{Need, Published, Retired, Snapshot, State};
 use mountwatch::wire::record::{self, Record};
@@ -20,6 +21,8 @@ pub(crate) type Meanwhile<'a> = &'a mut dyn FnMut(&mut Kernel);
 pub(crate) struct Driver {
     state: State,
     latest: Option<Arc<Snapshot>>,
+    /// What other processes would read.
+    mapped: Tables,
     /// Losses seen so far, with a place and without.
     placed: u64,
     unplaced: u64,
@@ -42,6 +45,7 @@ impl Driver {
         let mut driver = Self {
             state: State::new(Vec::new()),
             latest: None,
+            mapped: Tables::default(),
             placed: 0,
             unplaced: 0,
             undecoded: 0,
@@ -81,6 +85,7 @@ impl Driver {
             }
             self.look_up(kernel);
             if let Some(published) = self.state.publish() {
+                self.found.extend(self.mapped.apply(&published));
                 self.latest = Some(published.snapshot);
                 self.audit(kernel);
                 is_audited = true;
@@ -183,7 +188,8 @@ impl Driver {
     /// Takes everything from the ring.
     fn drain(&mut self, kernel: &mut Kernel) {
         let waiting = kernel.hooks.ring.len();
-        if let Some((_, step)) = self.take(kernel, waiting).pop() {
+        for (_, step) in self.take(kernel, waiting) {
+            self.found.extend(self.mapped.apply(&step));
             self.latest = Some(step.snapshot);
         }
     }
@@ -197,11 +203,13 @@ impl Driver {
     ) {
         for (popped, step) in self.take(kernel, records) {
             self.audit_then(&step, popped, history);
+            self.found.extend(self.mapped.apply(&step));
             self.latest = Some(step.snapshot);
         }
         self.look_up(kernel);
         let Some(published) = self.state.publish() else { return };
         self.audit_then(&published, kernel.hooks.ring.popped(), history);
+        self.found.extend(self.mapped.apply(&published));
         self.latest = Some(published.snapshot);
         self.found.extend(self.state.violations());
     }

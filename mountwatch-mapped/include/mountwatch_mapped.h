@@ -372,8 +372,14 @@ static inline void mw_put_mount(const mw_table *t, uint32_t slot, mw_mount *moun
 	mount->bind = mw_high(mw_mount_word(t, slot, MW_M_SUPER));
 }
 
+static inline void mw_replenish(mw_table *t)
+{
+	t->steps = 64 * ((uint64_t)t->mounts.count + t->dentries.count);
+}
+
 static inline int mw_is_below(mw_table *t, uint32_t dentry, uint32_t above)
 {
+	mw_replenish(t);
 	for (; dentry != 0 && mw_step(t); dentry = mw_low(mw_dentry_word(t, dentry, MW_D_PARENT)))
 		if (dentry == above)
 			return 1;
@@ -386,11 +392,12 @@ static inline int mw_put_below(mw_table *t, uint32_t slot, mw_mount *mounts, int
 {
 	/* From mount to mount: down, else on, else up and on, until back at the first. */
 	uint32_t first = slot;
+	uint64_t visits = 0;
 	int is_down = 1;
 	for (;;) {
 		uint64_t list = mw_mount_word(t, slot, MW_M_PARENT);
 		uint32_t child = is_down ? mw_high(list) : 0;
-		if (!mw_step(t))
+		if (visits++ > 2 * (uint64_t)t->mounts.count)
 			return MW_ETORN;
 		if (child == 0) {
 			if (slot == first)
@@ -499,7 +506,7 @@ static inline int mw_ask(mw_table *t, mw_look *look, const char *path, mw_mount 
 			return MW_ENOTKEPT;
 		uint64_t begin = __atomic_load_n(&t->words[MW_H_SEQUENCE], __ATOMIC_ACQUIRE);
 		if (begin % 2 == 0) {
-			t->steps = 64 * ((uint64_t)t->mounts.count + t->dentries.count);
+			mw_replenish(t);
 			int found = look(t, path, mounts, max, binds);
 			uint64_t revision = mw_load(t, MW_H_REVISION);
 			uint32_t coverage = mw_low(mw_load(t, MW_H_COVERAGE));

@@ -292,7 +292,7 @@ impl Reader {
             let age = self.age()?;
             let begin = sequence::begin_read(word);
             if let Some(begin) = begin {
-                let mut pass = Pass::new(self.memory.words(), &self.geometry);
+                let mut pass = Pass::new(self.memory.words(), &self.geometry, begin);
                 let value = pass.view(self.view).and_then(|from| look(&mut pass, from));
                 let (revision, coverage) = (self.header(H_REVISION), self.header(H_COVERAGE));
                 if sequence::end_read(word, begin) {

@@ -14,6 +14,7 @@
 //! | `lifetime` | namespaces die though they are watched |
 //! | `cycles` | a thousand short-lived mounts in a second |
 //! | `flood` | calls that fail, as fast as anyone can make them |
+//! | `mapped_checks` | the tables in shared memory, their server and their readers |
 //! | `simulated` | the same on a simulated kernel, without root |
 //! | `cli_checks`, `watch_checks`, `doctor_checks`, `exec_checks`, `findmnt_checks`, `operation_checks` | the command `mountwatch` |
 //! | `agent`, `agent_checks`, `agent_load_checks` | `mountwatch agent` |
@@ -36,6 +37,7 @@ mod flags;
 mod flood;
 mod kernel;
 mod lifetime;
+mod mapped_checks;
 mod mountinfo;
 mod operation_checks;
 mod oracle;
@@ -158,6 +160,7 @@ enum Kind {
     Faults,
     Lifetime,
     Cycles,
+    Mapped,
     Cli,
     /// The simulated kernel against the running one; only when asked for.
     Model,
@@ -166,6 +169,9 @@ enum Kind {
 fn main() -> ExitCode {
     if env::args_os().nth(1).is_some_and(|argument| argument == task::ARGUMENT) {
         return exit_of(task::serve_process().map(|()| true));
+    }
+    if env::args_os().nth(1).is_some_and(|argument| argument == mapped_checks::ARGUMENT) {
+        return exit_of(mapped_checks::read_as_told(env::args().skip(2)).map(|()| true));
     }
     // What the tracker has to say about losses belongs to a failure.
     env_logger::Builder::from_env(env_logger::Env::new().default_filter_or("warn")).init();
@@ -210,6 +216,9 @@ fn list(scenarios: &[Scenario]) {
     }
     for name in lifetime::names() {
         println!("lifetime {name}");
+    }
+    for name in mapped_checks::names() {
+        println!("mapped {name}");
     }
     for name in cycles::names().chain(flood::names()) {
         println!("cycles {name}");
@@ -301,6 +310,9 @@ fn run_tests(arguments: &Arguments, scenarios: Vec<Scenario>, base: &Path) -> Re
     }
     if wants(Kind::Lifetime) {
         lifetime::run(&mut report, arguments.backend.choice(), kernel, base, &is_wanted);
+    }
+    if wants(Kind::Mapped) {
+        mapped_checks::run(&mut report, arguments.backend.choice(), base, &is_wanted);
     }
     let mountwatch = arguments.mountwatch.clone();
     let agent = Lengths {

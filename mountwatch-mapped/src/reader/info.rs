@@ -100,6 +100,7 @@ impl Pass<'_> {
 
     /// Everything about a mount; `None` if it cannot be reached from there.
     pub(super) fn info(&mut self, mount: u32, from: From) -> Look<Option<MountInfo>> {
+        self.replenish();
         let Some(mountpoint) = self.path_of(mount, from)? else { return Ok(None) };
         let ids = self.mount(mount, M_ID)?;
         let parent = low(self.mount(mount, M_PARENT)?);

@@ -3,9 +3,9 @@
 
 use crate::layout::{
     D_NAME, D_PARENT, D_TEXT, DENTRY_KNOWN, DENTRY_LINKED, DENTRY_WORDS, H_DENTRIES, H_IDS,
-    H_MOUNTS, H_NAMES, H_PLACES, H_SEED, H_STRINGS, H_SUPERS, H_VIEWS, H_WORDS, HEADER_WORDS,
-    M_ATTRIBUTES, M_ID, M_PARENT, M_ROOT, M_UNIQUE_ID, MOUNT_LIVE, MOUNT_WORDS, NAME_INLINE_BYTES,
-    SUPER_WORDS, hash_name, hash_pair, high, low, words_of,
+    H_MOUNTS, H_NAMES, H_PLACES, H_SEED, H_SEQUENCE, H_STRINGS, H_SUPERS, H_VIEWS, H_WORDS,
+    HEADER_WORDS, M_ATTRIBUTES, M_ID, M_PARENT, M_ROOT, M_UNIQUE_ID, MOUNT_LIVE, MOUNT_WORDS,
+    NAME_INLINE_BYTES, SUPER_WORDS, hash_name, hash_pair, high, low, words_of,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -68,19 +68,38 @@ impl Geometry {
 pub(super) struct Pass<'a> {
     words: &'a [AtomicU64],
     pub(super) geometry: &'a Geometry,
-    /// Steps of loops that are left.
+    /// Steps of loops that are left, until something is whole.
     steps: u64,
+    /// The sequence with which this look began.
+    begin: u64,
 }
 
+/// How often, in steps, it is looked whether going on is of any use.
+const STEPS_BETWEEN_LOOKS: u64 = 1_024;
+
 impl<'a> Pass<'a> {
-    pub(super) fn new(words: &'a [AtomicU64], geometry: &'a Geometry) -> Self {
-        // More than any question takes that visits everything once, with all paths.
-        let steps = 64 * (u64::from(geometry.mounts.count) + u64::from(geometry.dentries.count));
-        Self { words, geometry, steps }
+    pub(super) fn new(words: &'a [AtomicU64], geometry: &'a Geometry, begin: u64) -> Self {
+        let mut pass = Self { words, geometry, steps: 0, begin };
+        pass.replenish();
+        pass
     }
 
+    /// Steps for one more walk, which visits everything a few times at most.
+    pub(super) fn replenish(&mut self) {
+        let records =
+            u64::from(self.geometry.mounts.count) + u64::from(self.geometry.dentries.count);
+        self.steps = 64 * records;
+    }
+
+    /// Each turn of a loop takes one: a damaged table may have loops that a tree does not have.
     pub(super) fn step(&mut self) -> Look<()> {
         self.steps = self.steps.checked_sub(1).ok_or(Broken)?;
+        if self.steps.is_multiple_of(STEPS_BETWEEN_LOOKS) {
+            let now = self.words.get(H_SEQUENCE).map(|word| word.load(Ordering::Relaxed));
+            if now != Some(self.begin) {
+                return Err(Broken);
+            }
+        }
         Ok(())
     }
 

@@ -109,6 +109,7 @@ impl Pass<'_> {
     fn children_below(&mut self, mount: u32, directory: u32) -> Look<Vec<u32>> {
         let (mut by_name, mut pending) = (Vec::new(), vec![directory]);
         let (mut by_mount, mut child) = (Vec::new(), high(self.mount(mount, M_PARENT)?));
+        let mut children = 0;
         loop {
             self.step()?;
             let Some(dentry) = pending.pop() else { return Ok(by_name) };
@@ -126,6 +127,10 @@ impl Pass<'_> {
             }
             if child == 0 {
                 return Ok(by_mount);
+            }
+            children += 1;
+            if children > self.geometry.mounts.count {
+                return Err(Broken);
             }
             if self.is_below(high(self.mount(child, M_ROOT)?), directory)? {
                 by_mount.push(child);
@@ -145,6 +150,7 @@ impl Pass<'_> {
     }
 
     fn is_below(&mut self, dentry: u32, above: u32) -> Look<bool> {
+        self.replenish();
         let mut at = dentry;
         while at != 0 {
             self.step()?;

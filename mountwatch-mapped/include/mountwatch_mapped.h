@@ -194,10 +194,10 @@ static inline uint64_t mw_name_word(const char *name, size_t bytes, size_t at)
 
 static inline uint32_t mw_hash_name(uint64_t seed, uint32_t parent, const char *name, size_t bytes)
 {
-	uint64_t hash = mw_fold(seed ^ parent, MW_MULTIPLIER ^ bytes);
+	uint64_t hash = mw_fold(seed, MW_MULTIPLIER ^ bytes);
 	for (size_t at = 0; at < bytes; at += 8)
 		hash = mw_fold(hash ^ mw_name_word(name, bytes, at), MW_MULTIPLIER);
-	return mw_finish(hash);
+	return mw_finish(mw_fold(hash ^ parent, MW_MULTIPLIER));
 }
 
 /* Maps a table. Gives 0 or an error; the descriptor may be closed after that. */

@@ -191,27 +191,77 @@ pub const fn hash_pair(seed: u64, first: u64, second: u64) -> u32 {
     finish(fold(fold(seed ^ first, MULTIPLIER) ^ second, MULTIPLIER))
 }
 
-/// The hash of a name below a parent dentry.
+/// The hash of a name below a parent dentry. The parent comes last: a walk can hash the next name
+/// before it knows below what.
 pub fn hash_name(seed: u64, parent: u32, name: &[u8]) -> u32 {
-    let mut hash = fold(seed ^ pair(parent, 0), MULTIPLIER ^ name.len() as u64);
-    for word in words_of(name) {
-        hash = fold(hash ^ word, MULTIPLIER);
+    let mut hash = fold(seed, MULTIPLIER ^ name.len() as u64);
+    let (whole, rest) = name.as_chunks::<8>();
+    for word in whole {
+        hash = fold(hash ^ u64::from_ne_bytes(*word), MULTIPLIER);
     }
-    finish(hash)
+    if !rest.is_empty() {
+        hash = fold(hash ^ last_word(rest), MULTIPLIER);
+    }
+    finish(fold(hash ^ pair(parent, 0), MULTIPLIER))
 }
 
 /// The words of a text, the last one padded with zeros.
 pub fn words_of(text: &[u8]) -> impl Iterator<Item = u64> + '_ {
     let (whole, rest) = text.as_chunks::<8>();
-    let last = (!rest.is_empty()).then(|| {
-        let mut word = [0; 8];
-        word.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        u64::from_ne_bytes(word)
-    });
+    let last = (!rest.is_empty()).then(|| last_word(rest));
     whole.iter().map(|word| u64::from_ne_bytes(*word)).chain(last)
+}
+
+/// Up to seven bytes and zeros.
+pub(crate) fn last_word(rest: &[u8]) -> u64 {
+    let mut word = 0;
+    for (at, byte) in rest.iter().enumerate() {
+        word |= u64::from(*byte) << (8 * at);
+    }
+    u64::from_ne_bytes(word.to_le_bytes())
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// How many bytes of a path come before the next `/`, or before its end.
+pub(crate) fn name_bytes(path: &[u8]) -> usize {
+    let (whole, rest) = path.as_chunks::<8>();
+    for (at, word) in whole.iter().enumerate() {
+        // A byte that is 0 borrows from its own highest bit: the first one found is right.
+        let word = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'/'));
+        let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if zeros != 0 {
+            return at * 8 + zeros.trailing_zeros() as usize / 8;
+        }
+    }
+    let at = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
+    whole.len() * 8 + at
 }
 
 /// Kinds of IDs in the hash table of IDs.
 pub const ID_REUSED: u64 = 1;
 /// The unique ID.
 pub const ID_UNIQUE: u64 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn names_end_where_the_next_slash_is(path in "[a./\u{2e}\u{30}0é]{0,40}") {
+            let path = path.as_bytes();
+            let expected = path.iter().position(|byte| *byte == b'/').unwrap_or(path.len());
+            prop_assert_eq!(name_bytes(path), expected);
+        }
+
+        #[test]
+        fn words_are_the_bytes_of_a_text(text: Vec<u8>) {
+            let mut bytes: Vec<u8> = words_of(&text).flat_map(u64::to_ne_bytes).collect();
+            prop_assert!(bytes.iter().skip(text.len()).all(|byte| *byte == 0));
+            bytes.truncate(text.len());
+            prop_assert_eq!(bytes, text);
+        }
+    }
+}

@@ -294,6 +294,9 @@ impl Reader {
             if let Some(begin) = begin {
                 let mut pass = Pass::new(self.memory.words(), &self.geometry, begin);
                 let value = pass.view(self.view).and_then(|from| look(&mut pass, from));
+                if pass.is_refused {
+                    return Err(MappedError::ParentDirectory);
+                }
                 let (revision, coverage) = (self.header(H_REVISION), self.header(H_COVERAGE));
                 if sequence::end_read(word, begin) {
                     let coverage = coverage_of(low(coverage)).ok_or(MappedError::Damaged)?;
@@ -354,18 +357,13 @@ fn coverage_of(code: u32) -> Option<Coverage> {
     }
 }
 
-/// Whether a path can be asked about.
+/// Whether a path can be asked about; a walk refuses `..`.
 fn check(path: &[u8]) -> Result<(), MappedError> {
     if path.first() != Some(&b'/') {
         return Err(MappedError::NotAbsolute);
     }
     if path.contains(&0) {
         return Err(MappedError::ZeroByte);
-    }
-    if path.windows(3).any(|bytes| bytes == b"/..")
-        && path.split(|byte| *byte == b'/').any(|name| name == b"..")
-    {
-        return Err(MappedError::ParentDirectory);
     }
     Ok(())
 }

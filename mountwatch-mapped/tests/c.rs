@@ -91,7 +91,7 @@ fn c_answers_as_rust_does() {
     };
     let reader = Reader::open(writer.lock().unwrap().file()).unwrap();
     let begun = "revision 77 coverage 1\n";
-    let lines = |ids: Vec<u32>| ids.iter().map(|id| format!("{id}\n")).collect::<String>();
+    let lines = |ids: Vec<u32>| ids.iter().map(|id| id.to_string() + "\n").collect::<String>();
     for path in paths.iter().step_by(7).chain(&paths[..3]) {
         writer.lock().unwrap().fresh(monotonic_ns());
         let bytes = path.as_bytes();

@@ -8,8 +8,6 @@ mod connection;
 mod keeper;
 mod server;
 mod source;
-#[cfg(test)]
-mod tests;
 
 pub use keeper::Keeper;
 pub use server::MappedServer;

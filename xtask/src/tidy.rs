@@ -139,6 +139,7 @@ mod tests {
                 "mountwatch/src/cli.rs",
                 "tests/src/x.rs",
                 "bench/src/x.rs",
+                "mountwatch-mapped/src/x.rs",
             ];
             let path = paths.into_iter().find(|path| (rule.applies)(path)).expect("it holds");
             for word in rule.words {

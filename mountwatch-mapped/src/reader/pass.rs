@@ -72,6 +72,8 @@ pub(super) struct Pass<'a> {
     steps: u64,
     /// The sequence with which this look began.
     begin: u64,
+    /// The path has `..` in it, whatever the table says.
+    pub(super) is_refused: bool,
 }
 
 /// How often, in steps, it is looked whether going on is of any use.
@@ -79,7 +81,7 @@ const STEPS_BETWEEN_LOOKS: u64 = 1_024;
 
 impl<'a> Pass<'a> {
     pub(super) fn new(words: &'a [AtomicU64], geometry: &'a Geometry, begin: u64) -> Self {
-        let mut pass = Self { words, geometry, steps: 0, begin };
+        let mut pass = Self { words, geometry, steps: 0, begin, is_refused: false };
         pass.replenish();
         pass
     }
@@ -154,18 +156,19 @@ impl<'a> Pass<'a> {
         {
             return Err(Broken);
         }
-        self.bytes(at, bytes)
+        let mut text = Vec::with_capacity(words * 8);
+        self.push_bytes(at, bytes, &mut text)?;
+        Ok(text)
     }
 
-    fn bytes(&self, at: u32, bytes: usize) -> Look<Vec<u8>> {
-        let words = bytes.div_ceil(8);
-        let from = self.words.get(at as usize..at as usize + words).ok_or(Broken)?;
-        let mut text = Vec::with_capacity(words * 8);
+    fn push_bytes(&self, at: u32, bytes: usize, text: &mut Vec<u8>) -> Look<()> {
+        let from = self.words.get(at as usize..at as usize + bytes.div_ceil(8)).ok_or(Broken)?;
+        let end = text.len() + bytes;
         for word in from {
             text.extend_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
         }
-        text.truncate(bytes);
-        Ok(text)
+        text.truncate(end);
+        Ok(())
     }
 
     /// The first word of a dentry's name, and how many bytes it has.
@@ -176,9 +179,15 @@ impl<'a> Pass<'a> {
         if bytes <= NAME_INLINE_BYTES { Ok((at, bytes)) } else { Ok((low(self.word(at)?), bytes)) }
     }
 
-    pub(super) fn name(&self, slot: u32) -> Look<Vec<u8>> {
+    pub(super) fn push_name(&self, slot: u32, text: &mut Vec<u8>) -> Look<()> {
         let (at, bytes) = self.name_at(slot, low(self.dentry(slot, D_NAME)?))?;
-        self.bytes(at, bytes)
+        self.push_bytes(at, bytes, text)
+    }
+
+    /// The path is none that can be asked about.
+    pub(super) fn refuse<T>(&mut self) -> Look<T> {
+        self.is_refused = true;
+        Err(Broken)
     }
 
     pub(super) fn is_known(&self, slot: u32) -> Look<bool> {

@@ -3,7 +3,7 @@
 use super::pass::{Broken, Look, Pass};
 use crate::layout::{
     D_NAME, D_PARENT, D_SIBLINGS, DENTRY_DELETED, DENTRY_LITERAL, M_COVERS, M_ID, M_PARENT, M_ROOT,
-    M_SIBLINGS, M_UNIQUE_ID, high, low,
+    M_SIBLINGS, M_UNIQUE_ID, high, low, name_bytes,
 };
 
 /// From where is seen: a mount and a dentry.
@@ -22,20 +22,31 @@ pub(super) struct End {
     pub(super) is_mountpoint: bool,
 }
 
+/// Names that are looked at for each mount that is.
+const NAMES_FOR_A_MOUNT: u32 = 16;
+
 impl Pass<'_> {
     fn root(&self, mount: u32) -> Look<u32> {
         Ok(low(self.mount(mount, M_ROOT)?))
     }
 
-    /// Where a path walk ends. The path is absolute, without `..`.
+    /// Where a path walk ends. The path is absolute; one with `..` is refused.
     pub(super) fn walk(&mut self, path: &[u8], from: From) -> Look<End> {
         let (mut mount, mut dentry) = from;
         let mut root = self.root(mount)?;
-        for name in path.split(|byte| *byte == b'/') {
-            if name.is_empty() || name == b"." {
-                continue;
+        let mut rest = path;
+        while !rest.is_empty() {
+            let (name, after) = rest.split_at_checked(name_bytes(rest)).ok_or(Broken)?;
+            rest = after.get(1..).unwrap_or_default();
+            match name {
+                b"" | b"." => continue,
+                b".." => return self.refuse(),
+                _ => {}
             }
             let Some((next, mounted)) = self.child(dentry, name)? else {
+                if rest.split(|byte| *byte == b'/').any(|name| name == b"..") {
+                    return self.refuse();
+                }
                 return Ok(End { mount, dentry, is_whole: false, is_mountpoint: false });
             };
             dentry = next;
@@ -109,7 +120,7 @@ impl Pass<'_> {
     fn children_below(&mut self, mount: u32, directory: u32) -> Look<Vec<u32>> {
         let (mut by_name, mut pending) = (Vec::new(), vec![directory]);
         let (mut by_mount, mut child) = (Vec::new(), high(self.mount(mount, M_PARENT)?));
-        let mut children = 0;
+        let (mut children, mut turns) = (0, 0_u32);
         loop {
             self.step()?;
             let Some(dentry) = pending.pop() else { return Ok(by_name) };
@@ -124,6 +135,11 @@ impl Pass<'_> {
                     pending.push(below);
                 }
                 below = low(self.dentry(below, D_SIBLINGS)?);
+            }
+            // To tell where a mount sits takes as long as to go to some names.
+            turns += 1;
+            if !turns.is_multiple_of(NAMES_FOR_A_MOUNT) {
+                continue;
             }
             if child == 0 {
                 return Ok(by_mount);
@@ -188,7 +204,9 @@ impl Pass<'_> {
         let root = self.root(mount)?;
         let flags = low(self.dentry(root, D_NAME)?);
         if flags & DENTRY_LITERAL != 0 {
-            return self.name(root);
+            let mut name = Vec::new();
+            self.push_name(root, &mut name)?;
+            return Ok(name);
         }
         let mut names = Vec::new();
         if !self.names_up(root, None, &mut names)? {
@@ -226,7 +244,7 @@ impl Pass<'_> {
         let mut path = Vec::new();
         for name in names.iter().rev() {
             path.push(b'/');
-            path.extend(self.name(*name)?);
+            self.push_name(*name, &mut path)?;
         }
         if path.is_empty() {
             path.push(b'/');

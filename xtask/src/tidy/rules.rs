@@ -93,6 +93,14 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         words: &["unsafe"],
         text: Text::Code,
+        applies: |path| {
+            path.starts_with("mountwatch-mapped/src/") && !is_sys(path, "mountwatch-mapped/src/")
+        },
+        reason: "unsafe code of the mapped tables stays in src/sys*.rs, behind safe functions",
+    },
+    Rule {
+        words: &["unsafe"],
+        text: Text::Code,
         applies: |path| path.starts_with("tests/") && !is_sys(path, "tests/src/"),
         reason: "unsafe code of the tests stays in src/sys*.rs, behind safe functions",
     },

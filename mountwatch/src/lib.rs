@@ -45,13 +45,10 @@ pub mod client;
 pub mod exports;
 pub mod fake;
 pub mod kernel;
-<<<<<<< HEAD
 pub mod leaks;
+pub mod mapped;
 mod maps;
 pub mod metrics;
-=======
-pub mod mapped;
->>>>>>> Put the index of a mount namespace into shared memory
 pub mod model;
 mod proto;
 pub mod query;

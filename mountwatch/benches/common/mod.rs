@@ -142,7 +142,14 @@ fn scan() -> Origin {
 }
 
 fn change() -> Origin {
-    Origin { hook: hook::ATTACH, in_transaction: true, ktime_ns: 1, pid: 7, tid: 7, scan: false }
+    Origin {
+        hook: hook::ATTACH,
+        in_transaction: true,
+        ktime_ns: 1,
+        pid: 7,
+        tid: 7,
+        ..Origin::NOBODY
+    }
 }
 
 fn commit(origin: Origin) -> Event {

@@ -53,7 +53,12 @@ fn born(snapshot: &Snapshot, inode: u32, descent: Option<Descent>) -> Change {
 fn step(snapshot: &Arc<Snapshot>, changes: Vec<Change>) -> Published {
     let revision = snapshot.revision();
     let transaction = Transaction { revision, changes, operations: Vec::new() };
-    Published { snapshot: Arc::clone(snapshot), transaction: Arc::new(transaction) }
+    Published {
+        snapshot: Arc::clone(snapshot),
+        transaction: Arc::new(transaction),
+        supers: Vec::new().into(),
+        is_anew: false,
+    }
 }
 
 fn left_after(snapshot: &Arc<Snapshot>, steps: Vec<Vec<Change>>, holders: &Holders) -> Left {

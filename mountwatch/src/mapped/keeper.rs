@@ -145,7 +145,7 @@ impl Keeper {
         let Some(table) = self.tables.get_mut(&namespace) else { return Ok(()) };
         let source = OfNamespace { tables: &self.snapshot, namespace };
         let written = table.apply(&source, touched, &footing(&self.snapshot, namespace));
-        if written.is_ok() && table.mount_count() == known.mounts.size() {
+        if written.is_ok() && table.mount_count() == known.mount_count() {
             return Ok(());
         }
         if written.is_ok() {

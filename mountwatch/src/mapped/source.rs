@@ -39,7 +39,8 @@ impl Source for OfNamespace<'_> {
         let key = DentryKey(key);
         let dentry = self.tables.dentry(key)?;
         let found = |name: &Bytes| {
-            self.tables.dentry(dentry.parent).and_then(|parent| parent.children.get(name)).copied()
+            let parent = self.tables.dentry(dentry.parent)?;
+            self.tables.child(parent, name).map(|(key, _)| key)
         };
         Some(DentryFacts {
             parent: dentry.parent.0,

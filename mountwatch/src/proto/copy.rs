@@ -5,6 +5,7 @@ use super::mount::{as_of, coverage_of, to_coverage};
 use super::operation::{operation_of, to_operation};
 use super::status::{holder_of, to_holder};
 use super::{Malformed, v1};
+use crate::maps::Sorted;
 use crate::model::{
     Coverage, DETACHED, DentryKey, Device, Dialect, Holders, Mount, MountAttributes, MountId,
     MountKey, Namespace, NamespaceId, NamespaceInode, NamespaceKey, OperationId, PeerGroupId,
@@ -277,7 +278,7 @@ impl Copied {
                 id: known.id.map(NamespaceId),
                 root: None,
                 coverage: coverage_of(known.coverage)?,
-                mounts: rpds::RedBlackTreeMapSync::new_sync(),
+                mounts: Sorted::default(),
             });
         }
         for known in message.super_blocks {
@@ -293,17 +294,13 @@ impl Copied {
             });
         }
         for dentry in message.dentries {
-            self.assembly.dentry(
-                DentryKey(dentry.key),
-                Dentry {
-                    parent: DentryKey(dentry.parent),
-                    name: dentry.name.into(),
-                    is_deleted: dentry.is_deleted,
-                    is_literal: dentry.is_literal,
-                    is_known: !dentry.is_unknown,
-                    ..Dentry::default()
-                },
-            );
+            let mut known = Dentry::default();
+            known.parent = DentryKey(dentry.parent);
+            known.name = dentry.name.into();
+            known.is_deleted = dentry.is_deleted;
+            known.is_literal = dentry.is_literal;
+            known.is_known = !dentry.is_unknown;
+            self.assembly.dentry(DentryKey(dentry.key), known);
         }
         for mount in message.mounts {
             self.assembly.mount(mount_of(mount));

@@ -55,8 +55,8 @@ pub(crate) fn coverage_of(coverage: Option<v1::Coverage>) -> Result<Coverage, Ma
     match Kind::try_from(coverage.kind) {
         Ok(Kind::Complete) => Ok(Coverage::Complete),
         Ok(Kind::Stale) => Ok(Coverage::Stale),
-        Ok(Kind::Blind) => Ok(Coverage::Blind(coverage.blind)),
-        Ok(Kind::Polling) => Ok(Coverage::Polling(coverage.blind)),
+        Ok(Kind::Blind) => Ok(Coverage::Blind(coverage.blind.into())),
+        Ok(Kind::Polling) => Ok(Coverage::Polling(coverage.blind.into())),
         Ok(Kind::Unspecified) | Err(_) => Err(Malformed("coverage.kind")),
     }
 }

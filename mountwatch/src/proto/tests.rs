@@ -154,8 +154,8 @@ fn mounts_of_answers_stay_as_they_are() {
     for coverage in [
         Coverage::Complete,
         Coverage::Stale,
-        Coverage::Blind(vec![String::from("x")]),
-        Coverage::Polling(vec![String::from("y")]),
+        Coverage::Blind([String::from("x")].into()),
+        Coverage::Polling([String::from("y")].into()),
     ] {
         let answer = answer_of(Some(as_of(7, Revision(3), &coverage)), 5).unwrap();
         assert_eq!((answer.value, answer.revision, answer.coverage), (5, Revision(3), coverage));

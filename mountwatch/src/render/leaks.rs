@@ -207,7 +207,7 @@ fn push_namespace(out: &mut String, left: &LeftNamespace, judgement: &Judgement<
     if let Some(id) = namespace.id {
         let _ = write!(line, " (ID {id})");
     }
-    let _ = write!(line, " with {} mounts", namespace.mounts.size());
+    let _ = write!(line, " with {} mounts", namespace.mount_count());
     push(out, &line);
     push(out, &format!("    {}", made(&left.maker, judgement)));
 }

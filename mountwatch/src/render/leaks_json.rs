@@ -73,7 +73,7 @@ fn namespace(left: &LeftNamespace, judgement: &Judgement<'_>) -> Object {
     let mut object = Object::default();
     object.put("ns", left.namespace.inode.0);
     object.put("ns_id", left.namespace.id.map(|id| id.0));
-    object.put("mounts", u64::try_from(left.namespace.mounts.size()).unwrap_or(u64::MAX));
+    object.put("mounts", u64::try_from(left.namespace.mount_count()).unwrap_or(u64::MAX));
     put_maker(&mut object, &left.maker, judgement);
     let (pid, fd) = match &left.release {
         Release::Processes { pid, .. } => (Some(*pid), None),

@@ -56,7 +56,7 @@ impl Scrape {
             counter(&agent.counters).load(Ordering::Relaxed)
         };
         let gauges = Gauges {
-            namespace_mounts_max: latest.namespaces().map(|one| one.mounts.size() as u64).max()?,
+            namespace_mounts_max: latest.namespaces().map(|one| one.mount_count() as u64).max()?,
             mount_max: host::mount_max().unwrap_or(0),
             connections: count(|all| &all.connections),
             watchers: count(|all| &all.watchers),

@@ -290,7 +290,7 @@ impl Service {
         let namespaces = known.iter().map(|known| v1::Namespace {
             inode: known.inode.0,
             id: known.id.map(|id| id.0),
-            mounts: known.mounts.size() as u64,
+            mounts: known.mount_count() as u64,
             coverage: Some(to_coverage(&known.coverage)),
             holder: holders.get(&known.inode).map(to_holder),
         });

@@ -1,6 +1,8 @@
 //! A snapshot put together from the facts of another index: what an agent tells its clients.
 
+use super::names::Children;
 use super::{Dentry, Snapshot, Tables};
+use crate::maps::Sorted;
 use crate::model::{
     Coverage, DentryKey, Dialect, Mount, MountKey, Namespace, Operation, Revision, SuperBlock,
     SuperKey,
@@ -26,7 +28,7 @@ impl Assembly {
 
     /// Puts a namespace in, without mounts.
     pub fn namespace(&mut self, namespace: Namespace) {
-        let mounts = rpds::RedBlackTreeMapSync::new_sync();
+        let mounts = Sorted::default();
         self.tables.put_namespace(Namespace { mounts, root: None, ..namespace });
     }
 
@@ -37,7 +39,7 @@ impl Assembly {
 
     /// Puts a dentry in; its children are linked by their own.
     pub fn dentry(&mut self, key: DentryKey, dentry: Dentry) {
-        let children = rpds::HashTrieMapSync::new_sync();
+        let children = Children::None;
         self.tables.put_dentry(key, Dentry { children, ..dentry });
     }
 

@@ -22,7 +22,14 @@ macro_rules! hashed {
     )*};
 }
 
-hashed!(MountKey DentryKey SuperKey NamespaceKey MountId UniqueMountId NamespaceInode OperationId);
+hashed!(MountKey DentryKey SuperKey NamespaceKey MountId UniqueMountId NamespaceInode);
+
+impl Hashed for OperationId {
+    #[inline]
+    fn hash(self) -> u64 {
+        nearby(self.get(), 0)
+    }
+}
 
 /// A place where something can be mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -127,7 +127,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__agent)
-            opts="-h --socket-group --socket-mode --metrics --metrics-textfile --export-file --export-file-bytes --export-files --otlp --export-rate --export-events --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-h --socket-group --socket-mode --mapped-socket --metrics --metrics-textfile --export-file --export-file-bytes --export-files --otlp --export-rate --export-events --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -138,6 +138,10 @@ _mountwatch() {
                     return 0
                     ;;
                 --socket-mode)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mapped-socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

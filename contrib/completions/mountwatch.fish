@@ -53,6 +53,7 @@ complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "doctor" -d 'S
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l socket-group -d 'The socket\'s group, by name or number: its members may ask about everything' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l socket-mode -d 'The socket\'s mode, octal. With 666 everybody may ask about the own mount namespace' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l mapped-socket -d 'Where other processes get the index of their mount namespace in shared memory; by default mapped.sock in the socket\'s directory. Empty for nowhere' -r -F
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l metrics -d 'Serve metrics for Prometheus on this address' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l metrics-textfile -d 'Write metrics into this file, for node_exporter; it ends with .prom' -r -F
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l export-file -d 'Write changes and operations as JSON lines into this file; `-` for stdout' -r -F

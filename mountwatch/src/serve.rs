@@ -20,6 +20,7 @@ mod watch;
 
 use crate::agent::{Config, StartError, Tracker, TrackerError};
 use crate::exports::{HttpError, JsonLinesError, OtlpError, TextfileError};
+use crate::mapped::MappedServer;
 use crate::metrics::Metrics;
 use crate::proto::DESCRIPTORS;
 use crate::proto::v1::index_server::IndexServer;
@@ -46,6 +47,10 @@ pub use exporter::Exports;
 
 /// Where the agent's socket is by default.
 pub const SOCKET: &str = "/run/mountwatch/mountwatch.sock";
+/// Where the mapped tables are handed out by default.
+pub const MAPPED_SOCKET: &str = "/run/mountwatch/mapped.sock";
+/// Everybody may connect there: what is handed out is what each has a right to.
+const MAPPED_SOCKET_MODE: u32 = 0o666;
 /// Its mode by default: root and the group.
 pub const SOCKET_MODE: u32 = 0o660;
 
@@ -67,6 +72,8 @@ pub struct ServeConfig {
     pub socket_mode: u32,
     /// Its group, by name or number; by default the process's own. Members see everything.
     pub socket_group: Option<String>,
+    /// Where the mapped tables are handed out, if they are ([`crate::mapped`]).
+    pub mapped_socket: Option<PathBuf>,
     /// Whether values of options that hold secrets are shown to everybody.
     pub secrets: Secrets,
     /// What leaves the agent by itself.
@@ -81,6 +88,7 @@ impl ServeConfig {
             socket: PathBuf::from(SOCKET),
             socket_mode: SOCKET_MODE,
             socket_group: None,
+            mapped_socket: Some(PathBuf::from(MAPPED_SOCKET)),
             secrets: Secrets::Hidden,
             exports: Exports::default(),
         }
@@ -191,9 +199,19 @@ pub fn serve(config: &ServeConfig) -> Result<(), ServeError> {
     // Nothing is loaded into the kernel for an agent that may not run.
     let (socket, listener) =
         Socket::bind(&config.socket, config.socket_mode, config.socket_group.as_deref())?;
+    let bind =
+        |path: &PathBuf| Socket::bind(path, MAPPED_SOCKET_MODE, config.socket_group.as_deref());
+    let mapped = config.mapped_socket.as_ref().map(bind).transpose()?;
     raise_descriptors();
     manager.tell("STATUS=reading the mount namespaces");
     let tracker = Arc::new(Tracker::start(&config.tracker)?);
+    let mapped = match mapped {
+        Some((socket, listener)) => {
+            let server = MappedServer::start(listener, Arc::clone(&tracker), socket.group);
+            Some((server.map_err(cannot("keep the mapped tables"))?, socket))
+        }
+        None => None,
+    };
     let agent = Arc::new(Agent::start(tracker, config.secrets)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
@@ -205,7 +223,7 @@ pub fn serve(config: &ServeConfig) -> Result<(), ServeError> {
         exporter::start(&agent, &config.exports).await?;
         agent.run(listener, group, &manager).await
     });
-    drop(socket);
+    drop((socket, mapped));
     // Calls that wait for a lock of the kernel are not waited for.
     runtime.shutdown_background();
     done

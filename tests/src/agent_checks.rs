@@ -1,14 +1,17 @@
 //! `mountwatch agent`: what commands say through it, who may ask, how it starts and ends.
 
-use crate::agent::{Agent, Place};
+use crate::agent::{Agent, Ground, Place};
 use crate::cli_checks::{NOBODY, Setting, ensure_status, finish, no_programs_but, world};
 use crate::report;
 use crate::scenario::MAIN;
 use crate::sys::{self, BpfKind};
 use crate::watch_checks::Watch;
 use anyhow::{Context as _, Result, bail, ensure};
+use mountwatch_mapped::{Binds, Mapped};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt as _;
@@ -287,6 +290,40 @@ pub(crate) fn others(setting: &Setting) -> Result<()> {
     let log = agent.terminate()?;
     ensure!(!log.contains("panicked"), "{log}");
     world.tear_down();
+    Ok(())
+}
+
+/// The agent hands out its index in shared memory, to each what it may see.
+pub(crate) fn mapped(setting: &Setting) -> Result<()> {
+    let ground = Ground::new(setting)?;
+    let path = ground.directory("mapped")?;
+    let agent = Agent::start(setting, &[])?;
+    let socket = agent.socket().with_file_name("mapped.sock");
+    let mut own = Mapped::connect(&socket)?;
+    let inode = u32::try_from(fs::metadata("/proc/self/ns/mnt")?.ino())?;
+    let mut named = Mapped::connect_to(&socket, inode)?;
+    for round in 0..20 {
+        for is_mounted in [true, false] {
+            if is_mounted {
+                mount("mapped", &path, "tmpfs", MountFlags::empty(), None)?;
+            } else {
+                unmount(&path, UnmountFlags::empty())?;
+            }
+            for table in [&mut own, &mut named] {
+                table.sync()?;
+                let answer = table.is_mount_point(path.as_os_str().as_bytes(), Binds::Count)?;
+                ensure!(answer.value == is_mounted, "round {round}: {answer:?}");
+            }
+        }
+    }
+    let list = own.list()?.value.len();
+    let lines = fs::read_to_string("/proc/self/mountinfo")?.lines().count();
+    ensure!(list == lines, "{list} mounts in the table, {lines} in mountinfo");
+    // Its end is seen, and that of the file too.
+    let log = agent.terminate()?;
+    ensure!(!log.contains("panicked"), "{log}");
+    ensure!(own.is_mount_point(b"/proc", Binds::Count).is_err(), "nobody keeps it");
+    ensure!(!socket.exists(), "the socket is left");
     Ok(())
 }
 

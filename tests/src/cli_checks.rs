@@ -179,6 +179,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("cli_agent_watch", agent_checks::watch),
     ("cli_agent_socket", agent_checks::socket),
     ("cli_agent_others", agent_checks::others),
+    ("cli_agent_mapped", agent_checks::mapped),
     ("cli_agent_systemd", agent_checks::systemd),
     ("cli_agent_writes", agent_load_checks::writes),
     ("cli_agent_clients", agent_load_checks::clients),

@@ -7,7 +7,7 @@ use crate::serve::{Exports, SOCKET_MODE, ServeConfig, serve};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Arguments of `agent`.
@@ -19,6 +19,10 @@ pub struct AgentArgs {
     /// The socket's mode, octal. With 666 everybody may ask about the own mount namespace.
     #[arg(long, value_name = "MODE", default_value_t = Mode(SOCKET_MODE), value_parser = mode)]
     pub socket_mode: Mode,
+    /// Where other processes get the index of their mount namespace in shared memory; by default
+    /// mapped.sock in the socket's directory. Empty for nowhere.
+    #[arg(long, value_name = "PATH")]
+    pub mapped_socket: Option<PathBuf>,
     /// What leaves the agent by itself.
     #[command(flatten)]
     pub exports: ExportArgs,
@@ -88,6 +92,15 @@ fn event(text: &str) -> Result<String, String> {
     Err(format!("the events are {}", known.join(", ")))
 }
 
+impl AgentArgs {
+    fn mapped_socket(&self, socket: &Path) -> Option<PathBuf> {
+        match &self.mapped_socket {
+            Some(path) => (!path.as_os_str().is_empty()).then(|| path.clone()),
+            None => Some(socket.with_file_name("mapped.sock")),
+        }
+    }
+}
+
 /// Permissions of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mode(pub u32);
@@ -114,6 +127,7 @@ pub(super) fn run(global: &Global, args: &AgentArgs) -> anyhow::Result<ExitCode>
         socket: global.socket.clone(),
         socket_mode: args.socket_mode.0,
         socket_group: args.socket_group.clone(),
+        mapped_socket: args.mapped_socket(&global.socket),
         secrets: global.secrets(),
         exports: args.exports.exports(),
     };

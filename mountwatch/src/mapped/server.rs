@@ -4,17 +4,20 @@ use super::Keeper;
 use super::connection::{self, Asked, Peer, Wanted, refusal};
 use crate::agent::{Lagged, Subscription, Tracker};
 use crate::kernel::host::monotonic_ns;
+use crate::kernel::sys_peer;
 use crate::model::{Coverage, NamespaceInode, NamespaceKey, Revision};
 use crate::state::Published;
 use hashbrown::HashMap;
 use mountwatch_mapped::protocol::{Reply, Status};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
 /// Time between two barriers, after each of which the tables say that they are level.
@@ -84,6 +87,39 @@ struct Server {
     idle_since: HashMap<NamespaceKey, Instant>,
 }
 
+/// Where readers come in.
+struct Door {
+    listener: tokio::net::UnixListener,
+    group: u32,
+    /// Each connection has another one.
+    asks: mpsc::Sender<Asked>,
+    connections: u64,
+}
+
+impl Door {
+    /// A reader, unless there are too many.
+    fn admit(&mut self, stream: UnixStream) {
+        // Who is gone already needs no answer.
+        let Ok(credentials) = stream.peer_cred() else { return };
+        if self.asks.strong_count() > CONNECTIONS_MAX {
+            return;
+        }
+        self.connections += 1;
+        let is_member = || {
+            sys_peer::peer_groups(stream.as_fd()).is_ok_and(|groups| groups.contains(&self.group))
+        };
+        let is_trusted = credentials.uid() == 0 || credentials.gid() == self.group || is_member();
+        let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
+        let peer = Peer { number: self.connections, pid, is_trusted };
+        tokio::spawn(connection::serve(stream, peer, self.asks.clone()));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.asks.strong_count() == 1
+    }
+}
+
+/// Follows the tracker only while there are readers: nobody else has to pay for them.
 async fn run(
     listener: UnixListener,
     tracker: Arc<Tracker>,
@@ -91,36 +127,55 @@ async fn run(
     mut stopped: oneshot::Receiver<()>,
 ) -> io::Result<()> {
     let listener = tokio::net::UnixListener::from_std(listener)?;
-    let (snapshot, changes) = tracker.subscribe().map_err(io::Error::other)?;
-    let period =
-        if matches!(snapshot.coverage(), Coverage::Polling(_)) { TICK_POLLING } else { TICK };
     let (asks, mut asked) = mpsc::channel(CONNECTIONS_MAX);
-    let (uses, idle_since) = (HashMap::new(), HashMap::new());
-    let mut server = Server { tracker, changes, keeper: Keeper::new(snapshot), uses, idle_since };
-    let mut tick = tokio::time::interval(period);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut connections = 0;
+    let mut door = Door { listener, group, asks, connections: 0 };
     loop {
         tokio::select! {
             _ = &mut stopped => return Ok(()),
-            step = server.changes.recv() => server.take(step)?,
-            _ = tick.tick() => server.tick().await?,
-            Some(asked) = asked.recv() => server.answer(asked).await?,
-            accepted = listener.accept() => {
+            accepted = door.listener.accept() => {
                 let Ok((stream, _)) = accepted else {
-                    tokio::time::sleep(period).await;
+                    tokio::time::sleep(TICK).await;
                     continue;
                 };
-                if asks.strong_count() <= CONNECTIONS_MAX
-                    && let Ok(credentials) = stream.peer_cred()
-                {
-                    connections += 1;
-                    let is_trusted = credentials.uid() == 0 || credentials.gid() == group;
-                    let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
-                    let peer = Peer { number: connections, pid, is_trusted };
-                    tokio::spawn(connection::serve(stream, peer, asks.clone()));
+                door.admit(stream);
+            }
+        }
+        if keep(&mut door, &tracker, &mut asked, &mut stopped).await?.is_break() {
+            return Ok(());
+        }
+    }
+}
+
+/// Keeps tables until the last reader is gone for a while, or it is to stop.
+async fn keep(
+    door: &mut Door,
+    tracker: &Arc<Tracker>,
+    asked: &mut mpsc::Receiver<Asked>,
+    stopped: &mut oneshot::Receiver<()>,
+) -> io::Result<ControlFlow<()>> {
+    let (snapshot, changes) = tracker.subscribe().map_err(io::Error::other)?;
+    let period =
+        if matches!(snapshot.coverage(), Coverage::Polling(_)) { TICK_POLLING } else { TICK };
+    let (uses, idle_since) = (HashMap::new(), HashMap::new());
+    let (tracker, keeper) = (Arc::clone(tracker), Keeper::new(snapshot));
+    let mut server = Server { tracker, changes, keeper, uses, idle_since };
+    let mut tick = tokio::time::interval(period);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = &mut *stopped => return Ok(ControlFlow::Break(())),
+            step = server.changes.recv() => server.take(step)?,
+            _ = tick.tick() => {
+                server.tick().await?;
+                if server.keeper.table_count() == 0 && door.is_empty() && asked.is_empty() {
+                    return Ok(ControlFlow::Continue(()));
                 }
             }
+            Some(asked) = asked.recv() => server.answer(asked).await?,
+            accepted = door.listener.accept() => match accepted {
+                Ok((stream, _)) => door.admit(stream),
+                Err(_) => tokio::time::sleep(period).await,
+            },
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::agent::Config;
 use crate::agent::losses::{LossWatch, Lost};
 use crate::agent::selftest::{self, SelfTest};
 use crate::kernel::gauge::Gauge;
-use crate::kernel::hooks::Wishes;
+use crate::kernel::hooks::{OF_OPERATIONS, Wishes};
 use crate::kernel::host;
 use crate::kernel::load::{Hooks, LoadConfig, LoadError, operation_of};
 use crate::kernel::namespaces;

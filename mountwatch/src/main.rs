@@ -4,6 +4,9 @@ use clap::Parser;
 use mountwatch::cli::{Cli, run};
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let default = if cli.global.kernel_log { "info" } else { "warn" };

@@ -73,6 +73,9 @@ pub struct Config {
     pub no_fentry: bool,
     /// Names of hooks that are said to be attached and are not; for tests of the self-test.
     pub mute_hooks: Vec<String>,
+    /// The nice value of the thread that tracks, from -20 to 19 (setpriority(2)). It needs CAP_SYS_NICE
+    /// to be below that of the process, and is left alone without.
+    pub nice: i32,
     /// Whether the kernel side writes diagnostics of its own.
     pub kernel_log: bool,
     /// The process (in the initial PID namespace) whose descendants are told apart, by
@@ -81,6 +84,10 @@ pub struct Config {
     /// What is to go wrong.
     pub faults: Faults,
 }
+
+/// Where all processors are busy, the thread that tracks would else get as much of them as each of those
+/// that mount, and fall behind.
+pub(crate) const NICE: i32 = -15;
 
 impl Config {
     /// The best back end with the default ring.
@@ -93,6 +100,7 @@ impl Config {
             fallback_hooks: Vec::new(),
             no_fentry: false,
             mute_hooks: Vec::new(),
+            nice: NICE,
             kernel_log: false,
             descendants_of: None,
             faults: Faults::default(),

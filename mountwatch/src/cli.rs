@@ -26,7 +26,7 @@ pub use list::ListArgs;
 pub use namespaces::NamespacesArgs;
 pub use whose::WhoseArgs;
 
-use crate::agent::BackendChoice;
+use crate::agent::{BackendChoice, NICE};
 use crate::render::Secrets;
 use crate::serve::SOCKET;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -73,6 +73,10 @@ pub struct Global {
     /// Size of the ring buffer between the kernel and us, a power of two.
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "N", default_value_t = limits::RING_BYTES, value_parser = ring_bytes)]
     pub ring_bytes: u32,
+    /// The nice value of the thread that tracks, -20 to 19. Where all processors are busy it would
+    /// otherwise fall behind those that mount.
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "N", default_value_t = NICE, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-20..=19))]
+    pub nice: i32,
     /// Leave out a hook, to test what happens without it.
     #[arg(long = "without-hook", global = true, help_heading = EVERYWHERE, hide = true, value_name = "NAME", value_parser = hook_name)]
     pub without_hooks: Vec<String>,

@@ -83,6 +83,7 @@ pub(super) fn run(
     mut commands: mpsc::UnboundedReceiver<Command>,
     ready: &SyncSender<Result<Arc<Shared>, StartError>>,
 ) {
+    prefer(config.nice);
     let mut writer = match Writer::start(config) {
         Ok(writer) => writer,
         Err(error) => {
@@ -96,6 +97,14 @@ pub(super) fn run(
         Err(error) => format!("no event loop: {error}"),
     };
     *writer.shared.end.write().unwrap_or_else(PoisonError::into_inner) = end;
+}
+
+/// Gives this thread precedence. Without the right to that it works as well, as long as somebody lets
+/// it.
+fn prefer(nice: i32) {
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), nice) {
+        log::debug!("the nice value {nice} is not to be had: {error}");
+    }
 }
 
 impl Writer {

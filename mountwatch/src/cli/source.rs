@@ -1,7 +1,9 @@
 //! Who answers a command: the agent of this host if there is one, else a tracker of the command's own.
 
 use super::{Backend, Global, start};
-use crate::agent::{Status, Subscription, Tracker, ViewError, out_of_reach, viewpoint_of_root};
+use crate::agent::{
+    NICE, Status, Subscription, Tracker, ViewError, out_of_reach, viewpoint_of_root,
+};
 use crate::client::{ClientError, blocking};
 use crate::kernel::{direct, holders, task};
 use crate::model::{Holders, NamespaceInode};
@@ -215,4 +217,5 @@ pub(super) fn asks_agent(global: &Global) -> bool {
         && !global.no_fentry
         && !global.kernel_log
         && global.ring_bytes == limits::RING_BYTES
+        && global.nice == NICE
 }

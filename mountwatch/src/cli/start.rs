@@ -37,6 +37,7 @@ pub(super) fn config(global: &Global) -> anyhow::Result<Config> {
     Ok(Config {
         backend,
         ring_bytes: global.ring_bytes,
+        nice: global.nice,
         operations: true,
         without_hooks: global.without_hooks.clone(),
         fallback_hooks: global.fallback_hooks.clone(),

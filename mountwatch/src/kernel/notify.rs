@@ -64,6 +64,8 @@ use tell::{Tell, Teller};
 /// How long a spare is waited for, and how often it is looked for.
 const SPARE_PATIENCE: Duration = Duration::from_millis(20);
 const SPARE_TICK: Duration = Duration::from_millis(1);
+/// For how long it is not asked whether programs were skipped, if nobody asks for anything.
+const SKIPS_UNREAD_MAX_NS: u64 = 10_000_000;
 
 /// How the back end `notify` is started.
 #[derive(Clone, Debug)]
@@ -128,6 +130,8 @@ pub struct Notify {
     losses: u64,
     /// When the last drain began.
     drained_ns: u64,
+    /// When it was asked last how often programs were skipped.
+    skips_read_ns: u64,
     /// Mounts that came and were gone when they were looked at.
     glimpses: HashMap<MountKey, Glimpse>,
     /// Mounts that may have changed, of calls that have not ended yet.
@@ -169,6 +173,7 @@ impl Notify {
             unsettled: 0,
             losses: 0,
             drained_ns: 0,
+            skips_read_ns: 0,
             glimpses: HashMap::new(),
             glances: Vec::new(),
             umounts: Vec::new(),
@@ -181,14 +186,18 @@ impl Notify {
         })?;
         result?;
         // Calls that were under way came without a begin. What they did is seen by the first scan.
+        notify.calls.read_skips();
         notify.is_unseen();
         notify.losses = notify.count_losses();
         Ok(notify)
     }
 
-    /// Takes everything that was there when the call began, and tells it.
-    pub fn drain(&mut self, out: &mut Vec<Event>) -> Result<Drained, NotifyError> {
+    /// Takes everything that was there when the call began, and tells it. If nobody asked, a program
+    /// that was skipped may be noticed some milliseconds later.
+    pub fn drain(&mut self, is_asked: bool, out: &mut Vec<Event>) -> Result<Drained, NotifyError> {
         let now_ns = host::monotonic_ns();
+        let reads_skips =
+            is_asked || now_ns.saturating_sub(self.skips_read_ns) > SKIPS_UNREAD_MAX_NS;
         let mut drained = Drained::default();
         self.callers.begin_drain(self.drained_ns);
         // The queue first: the begin of a call is in the ring before what it notifies is in the queue.
@@ -210,6 +219,10 @@ impl Notify {
         }
         self.own_root = None;
         self.settle(now_ns, out)?;
+        if reads_skips {
+            self.skips_read_ns = now_ns;
+            self.calls.read_skips();
+        }
         if self.is_unseen() {
             self.look_at_everything(now_ns, out, &mut drained)?;
         }
@@ -300,6 +313,11 @@ impl Notify {
             .collect()
     }
 
+    /// How often single mounts were looked at.
+    pub fn looks(&self) -> u64 {
+        self.teller.look.looks()
+    }
+
     /// Counters for `status`.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         let losses = self.calls.losses();
@@ -310,13 +328,13 @@ impl Notify {
             ("records_lost", lost(counter::RECORDS_LOST)),
             ("reads_failed", lost(counter::READS_FAILED)),
             ("operations_missed", lost(counter::OPERATIONS_MISSED)),
-            ("recursion_misses", losses.recursion_misses),
+            ("recursion_misses", self.calls.skips().recursion_misses),
             ("calls_unseen", self.unseen),
             ("skips_spared", lost(counter::SKIPS_SPARED)),
             ("records_undecoded", self.undecoded),
             ("notifications", self.notifications),
             ("notifications_lost", self.overflows),
-            ("looks", self.teller.look.looks()),
+            ("looks", self.looks()),
             ("short_lived", self.teller.counters.short_lived),
             ("unreachable", self.teller.counters.unreachable),
         ]
@@ -333,18 +351,19 @@ impl Notify {
     /// Whether a call was not seen, or not what it was given: the kernel skipped a program and its
     /// spare. A program is skipped a moment before its spare runs: that is waited for.
     fn is_unseen(&mut self) -> bool {
-        let mut losses = self.calls.losses();
+        let mut losses = self.calls.skips();
         let mut patience = SPARE_PATIENCE;
         while losses.skips_left() > self.skips_left && !patience.is_zero() {
             std::thread::sleep(SPARE_TICK);
             patience = patience.saturating_sub(SPARE_TICK);
-            losses = self.calls.losses();
+            self.calls.read_skips();
+            losses = self.calls.skips();
         }
         // What is left may be made good later: then it is too early for the next one.
         let is_skipped =
             losses.skips_left() > self.skips_left || losses.skips_lost > self.skips_lost;
         let births = self.calls.births_skipped();
-        let arguments = losses.counter(counter::ARGUMENTS_LOST);
+        let arguments = self.calls.losses().counter(counter::ARGUMENTS_LOST);
         let is_more = births > self.births_skipped || arguments > self.arguments_lost;
         self.skips_left = losses.skips_left();
         self.skips_lost = losses.skips_lost;

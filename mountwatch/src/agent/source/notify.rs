@@ -38,8 +38,8 @@ impl Backend for Notify {
         self.descriptors()
     }
 
-    fn drain(&mut self, _why: Why, events: &mut Vec<Event>) -> Result<super::Drained, SourceError> {
-        let drained = self.drain(events)?;
+    fn drain(&mut self, why: Why, events: &mut Vec<Event>) -> Result<super::Drained, SourceError> {
+        let drained = self.drain(why == Why::Asked, events)?;
         let lost = if drained.lost { Lost::Anywhere } else { Lost::Nothing };
         let Drained { listed, ring_used_bytes, .. } = drained;
         Ok(super::Drained { lost, listed, ring_used_bytes, blind: None })
@@ -76,7 +76,6 @@ impl Backend for Notify {
     }
 
     fn looks(&self) -> u64 {
-        let looks = self.counters().into_iter().find(|(name, _)| *name == "looks");
-        looks.map_or(0, |(_, count)| count)
+        Notify::looks(self)
     }
 }

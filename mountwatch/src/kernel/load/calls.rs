@@ -57,6 +57,8 @@ pub struct Calls {
     attached: Vec<String>,
     has_spares: bool,
     watches_every_name: bool,
+    skips: Losses,
+    births_skipped: u64,
 }
 
 impl std::fmt::Debug for Calls {
@@ -103,6 +105,8 @@ impl Calls {
             attached: Vec::new(),
             has_spares: false,
             watches_every_name: false,
+            skips: Losses::default(),
+            births_skipped: 0,
         };
         sys_tracefs::with_tracefs(|| calls.attach()).map_err(|_| LoadError::NoTracepoints)??;
         Ok(calls)
@@ -212,23 +216,33 @@ impl Calls {
             .collect()
     }
 
-    /// Births of processes that were not seen.
-    pub fn births_skipped(&self) -> u64 {
-        skips_of(&self.ebpf, FORK)
-    }
-
-    /// What was lost so far.
-    pub fn losses(&self) -> Losses {
+    /// Asks how often the kernel skipped programs, which takes a system call for each of them.
+    pub fn read_skips(&mut self) {
         // In this order: a spare counts after it was needed.
         let counters = self.counters.read();
         let recursion_misses = self.skipped().into_iter().map(|(_, skips)| skips).sum();
-        let mut losses = Losses { counters, recursion_misses, ..Losses::default() };
+        self.skips = Losses { counters, recursion_misses, ..Losses::default() };
         if self.has_spares {
-            losses.skips_with_spare = recursion_misses;
+            self.skips.skips_with_spare = recursion_misses;
         } else {
-            losses.skips_lost = recursion_misses;
+            self.skips.skips_lost = recursion_misses;
         }
-        losses
+        self.births_skipped = skips_of(&self.ebpf, FORK);
+    }
+
+    /// What was lost up to the last [`Self::read_skips`].
+    pub fn skips(&self) -> Losses {
+        self.skips
+    }
+
+    /// Births of processes that were not seen, up to the last [`Self::read_skips`].
+    pub fn births_skipped(&self) -> u64 {
+        self.births_skipped
+    }
+
+    /// The kernel side's counters as they are now, in what has no skips.
+    pub fn losses(&self) -> Losses {
+        Losses { counters: self.counters.read(), ..Losses::default() }
     }
 }
 

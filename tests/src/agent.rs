@@ -119,6 +119,14 @@ impl Agent {
         self.child.as_ref().map_or(0, Child::id)
     }
 
+    /// What it has in memory (`VmRSS` of proc_pid_status(5)).
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let words = line.context("a process without memory")?.trim().trim_end_matches(" kB");
+        Ok(words.parse::<u64>()? << 10)
+    }
+
     /// A command that asks it.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         self.command_of(&self.mountwatch, arguments)

@@ -14,7 +14,8 @@
 //! | `lifetime` | namespaces die though they are watched |
 //! | `cycles` | a thousand short-lived mounts in a second |
 //! | `flood` | calls that fail, as fast as anyone can make them |
-//! | `mapped_checks` | the tables in shared memory, their server and their readers |
+//! | `scale` | much at once, with a ring of the usual size |
+//! | `mapped_checks`, `mapped_load` | the tables in shared memory, their server and their readers |
 //! | `simulated` | the same on a simulated kernel, without root |
 //! | `cli_checks`, `watch_checks`, `doctor_checks`, `exec_checks`, `findmnt_checks`, `operation_checks` | the command `mountwatch` |
 //! | `agent`, `agent_checks`, `agent_load_checks` | `mountwatch agent` |
@@ -38,12 +39,14 @@ mod flood;
 mod kernel;
 mod lifetime;
 mod mapped_checks;
+mod mapped_load;
 mod mountinfo;
 mod operation_checks;
 mod oracle;
 mod program;
 mod random;
 mod report;
+mod scale;
 mod scenario;
 mod selftest_checks;
 mod simulated;
@@ -121,6 +124,9 @@ struct Arguments {
     /// A file system that is missing is a failure, not a reason to skip.
     #[arg(long)]
     every_file_system: bool,
+    /// The sizes of a large node for what is made in numbers: minutes for each.
+    #[arg(long)]
+    full_size: bool,
     /// The machine is there for the tests alone: settings of all of it may be changed.
     #[arg(long)]
     own_machine: bool,
@@ -160,6 +166,7 @@ enum Kind {
     Faults,
     Lifetime,
     Cycles,
+    Scale,
     Mapped,
     Cli,
     /// The simulated kernel against the running one; only when asked for.
@@ -172,6 +179,12 @@ fn main() -> ExitCode {
     }
     if env::args_os().nth(1).is_some_and(|argument| argument == mapped_checks::ARGUMENT) {
         return exit_of(mapped_checks::read_as_told(env::args().skip(2)).map(|()| true));
+    }
+    if env::args_os().nth(1).is_some_and(|argument| argument == mapped_load::ARGUMENT) {
+        return exit_of(mapped_load::read_as_told(env::args().skip(2)).map(|()| true));
+    }
+    if env::args_os().nth(1).is_some_and(|argument| argument == scale::ARGUMENT) {
+        return exit_of(scale::mount_as_told(env::args().skip(2)).map(|()| true));
     }
     // What the tracker has to say about losses belongs to a failure.
     env_logger::Builder::from_env(env_logger::Env::new().default_filter_or("warn")).init();
@@ -217,11 +230,14 @@ fn list(scenarios: &[Scenario]) {
     for name in lifetime::names() {
         println!("lifetime {name}");
     }
-    for name in mapped_checks::names() {
+    for name in mapped_checks::names().chain(mapped_load::names()) {
         println!("mapped {name}");
     }
     for name in cycles::names().chain(flood::names()) {
         println!("cycles {name}");
+    }
+    for name in scale::names() {
+        println!("scale {name}");
     }
     for name in cli_checks::names() {
         println!("cli {name}");
@@ -325,6 +341,12 @@ fn run_tests(arguments: &Arguments, scenarios: Vec<Scenario>, base: &Path) -> Re
         let length = Duration::from_secs(arguments.cycle_seconds);
         cycles::run(&mut report, &setting, length, &is_wanted);
         flood::run(&mut report, &setting, length, &is_wanted);
+    }
+    if wants(Kind::Mapped) {
+        mapped_load::run(&mut report, &setting, arguments.full_size, &is_wanted);
+    }
+    if wants(Kind::Scale) {
+        scale::run(&mut report, &setting, arguments.full_size, &is_wanted);
     }
     if wants(Kind::Cli) {
         cli_checks::run(&mut report, &setting, &is_wanted);

@@ -123,7 +123,9 @@ fn follow(
     let up_until = Instant::now() + BOOT_LIMIT;
     loop {
         // Before the look at the status: what a machine wrote before it ended counts.
-        let gone = child.try_wait().context("cannot wait for qemu")?.is_some();
+        // Its output ends a moment before itself.
+        let ended = child.try_wait().context("cannot wait for qemu")?.is_some();
+        let gone = ended || copier.is_finished();
         let text = fs::read_to_string(status).context("cannot read the guest's status")?;
         let (up, end) = said(&text);
         if let Some(end) = end {
@@ -134,7 +136,7 @@ fn follow(
             return Ok(End::TimeOver);
         } else if !up && (gone || now >= up_until) {
             return Ok(End::NeverUp);
-        } else if gone || copier.is_finished() {
+        } else if gone {
             return Ok(End::Died);
         }
         thread::sleep(PACE);

@@ -10,6 +10,7 @@ mod kernels;
 mod process;
 mod proto;
 mod stress;
+mod systemd;
 mod tally;
 mod telemetry;
 mod test;
@@ -51,6 +52,8 @@ enum Verb {
     AgentPython(agent_python::Arguments),
     /// Run random mount programs against the index for as long as wanted
     Stress(stress::Arguments),
+    /// Run the agent as a systemd service, in a virtual machine
+    Systemd(systemd::Arguments),
     /// Measure mountwatch and its peers side by side
     Bench(bench::Arguments),
     /// Boot a kernel, run a command in it as root, pass its output and exit status on
@@ -84,6 +87,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         }
         Verb::AgentPython(arguments) => agent_python::run(&arguments).map(success),
         Verb::Stress(arguments) => stress::run(&arguments),
+        Verb::Systemd(arguments) => systemd::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Vm(arguments) => vm::run(&arguments),
     }

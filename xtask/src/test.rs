@@ -109,6 +109,8 @@ fn stages() -> Vec<Stage> {
         let is_alone = world.is_alone();
         stages.push(Stage { group: "worlds", name: world.name, is_alone, run });
     }
+    let run = Box::new(world::systemd);
+    stages.push(Stage { group: "worlds", name: world::SYSTEMD, is_alone: false, run });
     stages
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod linker;
 pub(crate) mod prometheus;
 pub(crate) mod qemu;
 pub(crate) mod rust_src;
+pub(crate) mod systemd;
 
 use std::fs::{self, File};
 use std::io;
@@ -54,6 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     println!("qemu        {}", qemu::prepare(wanted)?.version);
     println!("prometheus  {}", prometheus::prepare(wanted)?.version);
     println!("busybox     {}", busybox::prepare(wanted)?.version);
+    println!("systemd     {}", systemd::prepare(wanted)?.version);
     for series in kernel::Series::ALL {
         let kernel = kernel::prepare(series, wanted)?;
         println!("kernel {:<4} {}", series.name(), kernel.version);

@@ -2,7 +2,7 @@
 
 mod archive;
 mod guest;
-mod init;
+pub(crate) mod init;
 mod module;
 
 use std::fs::{self, File};
@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use self::archive::Archive;
+pub(crate) use self::archive::Archive;
 use self::guest::{End, Guest};
 use crate::toolchain::busybox::{self, Busybox};
-use crate::toolchain::kernel::{self, Series};
+use crate::toolchain::kernel::{self, Kernel, Series};
 use crate::toolchain::{Wanted, qemu};
 use crate::workspace;
 
@@ -84,26 +84,44 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 /// As [`run`], for callers that judge the status.
 pub(crate) fn status(arguments: &Arguments) -> Result<u8> {
     let kernel = kernel::prepare(arguments.kernel, Wanted::Any)?;
-    let busybox = busybox::prepare(Wanted::Any)?;
-    let mut qemu = qemu::prepare(Wanted::Any)?.words();
-    qemu.extend(accelerator().map(PathBuf::from));
+    let archive = archive(arguments, &kernel.modules, &busybox::prepare(Wanted::Any)?)?;
+    let limit = Duration::from_secs(arguments.timeout);
+    let (memory_mb, append) = (arguments.memory_mb, arguments.append.clone());
+    Machine { kernel, archive, memory_mb, append, limit }.status()
+}
 
-    let directory = RunDirectory::new()?;
-    let initrd = directory.0.join("initrd");
-    let archive = archive(arguments, &kernel.modules, &busybox)?;
-    let mut file = BufWriter::new(File::create(&initrd).context("cannot create the initrd")?);
-    archive.write(&mut file)?;
-    file.flush().context("cannot write the initrd")?;
+/// A machine whose files are its maker's choice. Its `/init` is one of [`init`]'s scripts.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) kernel: Kernel,
+    pub(crate) archive: Archive,
+    pub(crate) memory_mb: u32,
+    /// More words for the kernel's command line.
+    pub(crate) append: String,
+    /// Boot included.
+    pub(crate) limit: Duration,
+}
 
-    let guest = Guest {
-        qemu,
-        kernel: kernel.image,
-        initrd,
-        memory_mb: arguments.memory_mb,
-        append: arguments.append.clone(),
-        directory: directory.0.clone(),
-    };
-    boot(&guest, Duration::from_secs(arguments.timeout))
+impl Machine {
+    /// Boots, and gives the status of the command that it ran.
+    pub(crate) fn status(self) -> Result<u8> {
+        let mut qemu = qemu::prepare(Wanted::Any)?.words();
+        qemu.extend(accelerator().map(PathBuf::from));
+        let directory = RunDirectory::new()?;
+        let initrd = directory.0.join("initrd");
+        let mut file = BufWriter::new(File::create(&initrd).context("cannot create the initrd")?);
+        self.archive.write(&mut file)?;
+        file.flush().context("cannot write the initrd")?;
+        let guest = Guest {
+            qemu,
+            kernel: self.kernel.image,
+            initrd,
+            memory_mb: self.memory_mb,
+            append: self.append,
+            directory: directory.0.clone(),
+        };
+        boot(&guest, self.limit)
+    }
 }
 
 /// Boots until user space is reached, and turns the end into a status.

@@ -128,6 +128,16 @@ pub(super) fn run(row: &Row) -> Result<Tally> {
     tally::run(row.name, Words::VmTests, &mut world.command()?, &mut out)
 }
 
+/// The name of the stage.
+pub(super) const SYSTEMD: &str = "systemd";
+
+/// The shipped unit under systemd; with what a minute is enough for.
+pub(super) fn systemd() -> Result<Tally> {
+    let mut command = Command::new(env::current_exe().context("cannot find myself")?);
+    command.args(["systemd", "--once"]);
+    tally::run(SYSTEMD, Words::VmTests, &mut command, &mut Prefixed { name: SYSTEMD })
+}
+
 impl Row {
     /// Whether nothing else is to run meanwhile: the machine's own kernel is shared by all.
     pub(super) fn is_alone(&self) -> bool {

@@ -25,13 +25,29 @@ pub(crate) fn script(modules: &[Module], command: &[String]) -> String {
         format!("insmod {path} || say_last 'cannot load the module {name}'")
     };
     let loads: Vec<String> = modules.iter().map(load).collect();
-    let loads = loads.join("\n");
-    let command: Vec<String> = command.iter().map(|word| quoted(word)).collect();
-    let command = command.join(" ");
-    format!(
-        r#"#!/bin/busybox sh
+    let (head, say_last, loads, run) = (head(), say_last(), loads.join("\n"), run(command));
+    format!("{head}{say_last}{STAGES}{loads}\n{run}")
+}
+
+/// As [`script`], for a machine with an init of its own, which takes the place of the script and has
+/// [`service`] run.
+pub(crate) fn succeeded_by(program: &str) -> String {
+    format!("{}exec {program}\n", head())
+}
+
+/// The script of a service that runs the command and ends the machine.
+pub(crate) fn service(command: &[String]) -> String {
+    format!("{SHELL}{}{}", say_last(), run(command))
+}
+
+const SHELL: &str = "#!/bin/busybox sh
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb
-if [ "$1" != again ]; then
+";
+
+/// What comes first, until the host can be spoken to.
+fn head() -> String {
+    format!(
+        r#"{SHELL}if [ "$1" != again ]; then
     # The kernel's first root has no mount above it, and pivot_root(2) refuses to leave such a
     # root. So the guest lives in a second mount of it, as a machine with a disk would.
     mount -o bind / /mnt && cd /mnt && mount -o move . / && exec chroot . /init again
@@ -42,18 +58,29 @@ mount -t devtmpfs devtmpfs /dev
 stty -F {OUTPUT} raw -echo
 stty -F {STATUS} raw -echo
 echo {UP} > {STATUS}
-# Says the last line that the host reads.
+"#
+    )
+}
+
+fn say_last() -> String {
+    format!(
+        r#"# Says the last line that the host reads.
 say_last() {{
     echo "$1" > {STATUS}
     # Setting a port waits until all has left it.
     stty -F {STATUS} raw -echo
     reboot -f
 }}
-# A file system at a directory that the kernel or we provide, with options.
-stage() {{
+"#
+    )
+}
+
+/// What an init makes of a machine.
+const STAGES: &str = r#"# A file system at a directory that the kernel or we provide, with options.
+stage() {
     mkdir -p "$2"
-    mount -t "$1" -o "${{3:-rw}}" "$1" "$2" || say_last "cannot mount $2"
-}}
+    mount -t "$1" -o "${3:-rw}" "$1" "$2" || say_last "cannot mount $2"
+}
 stage devpts /dev/pts
 stage tmpfs /dev/shm mode=1777
 stage proc /proc
@@ -72,8 +99,14 @@ ln -s /proc/self/fd/2 /dev/stderr
 hostname guest
 ip link set lo up
 ulimit -l unlimited
-{loads}
-cd /root
+"#;
+
+/// Runs the command, passes its output on and says its status.
+fn run(command: &[String]) -> String {
+    let command: Vec<String> = command.iter().map(|word| quoted(word)).collect();
+    let command = command.join(" ");
+    format!(
+        r"cd /root
 unset OLDPWD
 # A pipe, not the port itself: the command is to see no terminal.
 mkfifo /run/.output
@@ -90,7 +123,7 @@ while [ $tries -lt 20 ] && kill -0 $copier 2> /dev/null; do
 done
 stty -F {OUTPUT} raw -echo
 say_last $status
-"#
+"
     )
 }
 

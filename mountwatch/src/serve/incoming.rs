@@ -145,19 +145,17 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if let Some((_, patience)) = &mut this.handshake
-            && patience.as_mut().poll(context).is_ready()
-        {
-            count(&this.counters.connections_silent);
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
         let before = buffer.filled().len();
         let result = pin!(&mut this.stream).poll_read(context, buffer);
         let read = buffer.filled().len() - before;
-        if let Some((missing, _)) = &mut this.handshake {
+        // Looked at after what is there was read: it may have come in time, and we be late.
+        if let Some((missing, patience)) = &mut this.handshake {
             *missing = missing.saturating_sub(read);
             if *missing == 0 {
                 this.handshake = None;
+            } else if patience.as_mut().poll(context).is_ready() {
+                count(&this.counters.connections_silent);
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
         }
         result

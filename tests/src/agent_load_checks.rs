@@ -26,8 +26,9 @@ const CLIENTS: usize = 64;
 const TREE: usize = 201;
 /// How a client of HTTP/2 begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// As the agent has it: `serve/limits.rs`.
+/// As the agent has them: `serve/limits.rs`.
 const WATCHERS_MAX: usize = 256;
+const CONNECTIONS_MAX: usize = 1_024;
 
 #[expect(
     clippy::pedantic,
@@ -144,8 +145,11 @@ fn ask_many(agent: &Agent, base: &Path, length: Duration) -> Result<u64> {
             tasks.push(tokio::spawn(async move {
                 let client = Client::connect(&socket).await?;
                 let start = Instant::now();
-                while start.elapsed() < length {
+                // Under emulation one turn of all of them may take longer.
+                let mut turns = 0;
+                while turns < 2 || start.elapsed() < length {
                     whole(&client, &base).await?;
+                    turns += 1;
                     asked.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok::<_, anyhow::Error>(())
@@ -452,9 +456,11 @@ pub(crate) fn limits(setting: &Setting) -> Result<()> {
     let counted = |wanted: &str| {
         status.counters.iter().find(|(name, _)| name == wanted).map_or(0, |(_, value)| *value)
     };
-    ensure!(counted("agent_watchers_refused") >= 1, "not counted");
-    let is_over = setting.agent.connections > 1_100;
-    ensure!(!is_over || counted("agent_connections_refused") > 0, "not counted");
+    ensure!(counted("agent_watchers_refused") >= 1, "no refused watcher is counted");
+    // Where connecting takes long, places are free again before they are all taken.
+    let closed = counted("agent_connections_refused") + counted("agent_connections_silent");
+    let too_many = setting.agent.connections.saturating_sub(CONNECTIONS_MAX);
+    ensure!(closed >= too_many as u64, "of {too_many} connections too many {closed} are counted");
     agent.terminate()?;
     Ok(())
 }

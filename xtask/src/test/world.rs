@@ -131,7 +131,7 @@ pub(super) fn run(row: &Row) -> Result<Tally> {
 /// The name of the stage.
 pub(super) const SYSTEMD: &str = "systemd";
 
-/// The shipped unit under systemd; with what a minute is enough for.
+/// The shipped unit under systemd: one start and one end, since each takes long under emulation.
 pub(super) fn systemd() -> Result<Tally> {
     let mut command = Command::new(env::current_exe().context("cannot find myself")?);
     command.args(["systemd", "--once"]);

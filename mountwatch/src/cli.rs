@@ -27,6 +27,7 @@ pub use namespaces::NamespacesArgs;
 pub use whose::WhoseArgs;
 
 use crate::agent::{BackendChoice, NICE};
+use crate::kernel::sys_alloc;
 use crate::render::Secrets;
 use crate::serve::SOCKET;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -228,6 +229,7 @@ pub struct VerifyArgs {
 
 /// Runs a command.
 pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    sys_alloc::give_back_at_once();
     match &cli.command {
         Command::Agent(args) => agent::run(&cli.global, args),
         Command::List(args) => list::run(&cli.global, args),

@@ -19,6 +19,7 @@ pub mod scan;
 pub mod task;
 
 mod sys;
+pub(crate) mod sys_alloc;
 mod sys_bpf;
 mod sys_canary;
 mod sys_map;

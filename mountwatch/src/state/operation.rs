@@ -37,6 +37,18 @@ struct Open {
     id: OperationId,
     begin_ktime_ns: u64,
     origin: Origin,
+    /// Mount namespaces whose mounts were told as gone, and which themselves were not.
+    dying: u32,
+    /// Who did it, of what is not over with its first changes.
+    task: Option<Arc<Task>>,
+}
+
+impl Open {
+    /// What it was if nothing more is told of it.
+    fn end(&self) -> Operation {
+        let call = if self.dying > 0 { Call::NamespaceDeath } else { Call::Unseen };
+        without_call(self, call, self.task.clone())
+    }
 }
 
 impl Operations {
@@ -73,8 +85,9 @@ impl Operations {
         }
         let id = self.next()?;
         let begin_ktime_ns = origin.begin_ktime_ns;
-        if let Some(missed) = self.open.insert(origin.tid, Open { id, begin_ktime_ns, origin }) {
-            self.ended.push(without_call(&missed, Call::Unseen, None));
+        let open = Open { id, begin_ktime_ns, origin, dying: 0, task: None };
+        if let Some(missed) = self.open.insert(origin.tid, open) {
+            self.ended.push(missed.end());
         }
         Some(id)
     }
@@ -90,7 +103,7 @@ impl Operations {
         let id = match open {
             Some(open) if open.begin_ktime_ns == origin.begin_ktime_ns => Some(open.id),
             Some(missed) => {
-                self.ended.push(without_call(&missed, Call::Unseen, None));
+                self.ended.push(missed.end());
                 self.next()
             }
             None => self.next(),
@@ -230,7 +243,8 @@ impl State {
         ended
     }
 
-    /// What has no system call is over when no change is open.
+    /// What has no system call is over when no change is open. The death of a namespace is told twice:
+    /// its mounts leave, and milliseconds later it is freed.
     fn end_kernel_made(&mut self, changes: &[Change], tasks: &HashMap<u32, Arc<Task>>) {
         let is_one = |_: &u32, open: &mut Open| open.begin_ktime_ns == 0;
         let mut opened: Vec<_> = self.operations.open.extract_if(is_one).collect();
@@ -244,12 +258,26 @@ impl State {
                 of_each.entry(id).or_default().push(change);
             }
         }
-        for (tid, open) in opened {
-            let task = tasks.get(&tid).cloned();
+        for (tid, mut open) in opened {
             let of_it = of_each.remove(&open.id).unwrap_or_default();
-            if of_it.is_empty() {
+            if of_it.is_empty() && open.dying == 0 {
                 continue;
             }
+            open.task = open.task.or_else(|| tasks.get(&tid).cloned());
+            for change in &of_it {
+                match &change.kind {
+                    ChangeKind::Detach { mount } => {
+                        open.dying += u32::from(mount.is_namespace_root);
+                    }
+                    ChangeKind::NamespaceGone { .. } => open.dying = open.dying.saturating_sub(1),
+                    _ => {}
+                }
+            }
+            if open.dying > 0 {
+                self.operations.open.insert(tid, open);
+                continue;
+            }
+            let task = open.task.clone();
             let is_blind = self.operations.is_blind;
             let call = without_caller(&of_it, task.as_deref(), is_blind);
             self.operations.ended.push(without_call(&open, call, task));

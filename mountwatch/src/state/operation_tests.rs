@@ -3,8 +3,8 @@
 use super::tests::{commit, locked, mount, seeded, unlocked, words};
 use super::{Published, State};
 use crate::model::{
-    Bytes, Call, CallEvent, CommitEvent, Event, MountEvent, MountId, MountKey, Operation, Origin,
-    Surroundings, UniqueMountId,
+    Bytes, Call, CallEvent, CommitEvent, Event, MountEvent, MountId, MountKey, NamespaceEvent,
+    Operation, Origin, Surroundings, UniqueMountId,
 };
 use mountwatch_common::hook;
 use std::sync::Arc;
@@ -166,6 +166,32 @@ fn what_the_kernel_does_by_itself_is_told_with_its_changes() {
     state.set_blind_to_calls(true);
     change(&mut state, within(0), unique(2));
     assert_eq!(only(&state.publish().expect("a mount")).call, Call::Unseen);
+}
+
+#[test]
+fn the_death_of_a_namespace_is_one_operation() {
+    let mut state = seeded();
+    let root = super::tests::root_mount();
+    let gone = NamespaceEvent {
+        key: root.namespace.expect("it is in one"),
+        id: None,
+        inode: root.namespace_inode,
+        is_anonymous: false,
+        task: None,
+    };
+    state.apply(Event::MountGone(within(0), Box::new(root)));
+    state.apply(commit(within(0)));
+    let mounts = state.publish().expect("its mounts are gone");
+    assert!(operations(&mounts).is_empty(), "it is not over");
+    state.apply(Event::NamespaceGone(within(0), gone));
+    let published = state.publish().expect("it is gone");
+    let operation = only(&published);
+    assert_eq!((operation.call, operation.effects.removed), (Call::NamespaceDeath, 1));
+    assert!(!operation.task.comm.is_empty(), "whoever it was");
+    let id = Some(operation.id);
+    for told in [&mounts, &published] {
+        assert!(told.transaction.changes.iter().all(|change| change.operation == id));
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The chores of the project. A developer and the CI type the same words: `cargo xtask VERB`.
 
+mod agent;
 mod agent_python;
 mod api;
 mod bench;
@@ -9,6 +10,8 @@ mod ebpf;
 mod kernels;
 mod process;
 mod proto;
+mod python;
+mod scrape;
 mod stress;
 mod systemd;
 mod tally;
@@ -46,6 +49,8 @@ enum Verb {
     Tidy,
     /// Check metrics, alert rules and the dashboard with Prometheus' own tools
     Telemetry,
+    /// Have a Prometheus server scrape an agent on this machine (root)
+    Scrape,
     /// Run everything, virtual machines too
     Test(test::Arguments),
     /// Ask an agent on this machine with a client in Python (root)
@@ -82,6 +87,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Check => check::run().map(success),
         Verb::Tidy => tidy::run().map(success),
         Verb::Telemetry => telemetry::run().map(success),
+        Verb::Scrape => scrape::run().map(success),
         Verb::Test(arguments) => {
             test::run(&arguments).map(|all_passed| u8::from(!all_passed).into())
         }

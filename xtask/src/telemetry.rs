@@ -14,7 +14,7 @@ use crate::{process, workspace};
 
 /// What a scrape looks like, as the tests of the library keep it.
 const SCRAPE: &str = "mountwatch/src/metrics/snapshots/mountwatch__metrics__tests__classic.snap";
-const RULES: &str = "contrib/prometheus/mountwatch.rules.yml";
+pub(crate) const RULES: &str = "contrib/prometheus/mountwatch.rules.yml";
 const RULES_TEST: &str = "contrib/prometheus/mountwatch.rules.test.yml";
 const DASHBOARD: &str = "contrib/grafana/mountwatch.json";
 /// What Grafana puts in place of its variables, as any value.
@@ -53,7 +53,7 @@ fn written(name: &str, text: &str) -> Result<PathBuf> {
 }
 
 /// The names under which a scrape's metrics can be asked for.
-fn names_of(scrape: &str) -> BTreeSet<&str> {
+pub(crate) fn names_of(scrape: &str) -> BTreeSet<&str> {
     let samples = scrape.lines().filter(|line| !line.starts_with('#'));
     samples.filter_map(|line| line.split(['{', ' ']).next()).collect()
 }
@@ -80,15 +80,23 @@ fn questions(dashboard: &Value) -> Result<Vec<(String, String)>> {
     Ok(questions)
 }
 
+/// The same, ready to be asked.
+pub(crate) fn dashboard_questions() -> Result<Vec<(String, String)>> {
+    let questions = questions(&serde_json::from_str(&read(DASHBOARD)?)?)?;
+    Ok(questions.into_iter().map(|(title, question)| (title, filled(&question))).collect())
+}
+
+/// An expression with values for its variables.
+fn filled(question: &str) -> String {
+    VARIABLES.iter().fold(question.to_owned(), |question, (from, to)| question.replace(from, to))
+}
+
 /// Rules that promtool can check, which it cannot do with a dashboard.
 fn as_rules(questions: &[(String, String)]) -> Result<String> {
     let mut rules = String::from("groups:\n  - name: dashboard\n    rules:\n");
     for (index, (_, question)) in questions.iter().enumerate() {
-        let question = VARIABLES
-            .iter()
-            .fold(question.clone(), |question, (from, to)| question.replace(from, to));
         writeln!(rules, "      - record: question:{index}")?;
-        writeln!(rules, "        expr: {}", serde_json::to_string(&question)?)?;
+        writeln!(rules, "        expr: {}", serde_json::to_string(&filled(question))?)?;
     }
     Ok(rules)
 }

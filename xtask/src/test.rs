@@ -13,7 +13,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::tally::Tally;
-use crate::{api, check, docs, ebpf, kernels, proto, telemetry, tidy, toolchain};
+use crate::{api, check, docs, ebpf, kernels, proto, scrape, telemetry, tidy, toolchain};
 
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -103,6 +103,7 @@ fn stages() -> Vec<Stage> {
         stage("kernel", "toolchain", || whole(toolchain::prepare)),
         stage("kernel", "ebpf", || whole(ebpf::check)),
         stage("kernel", "telemetry", || whole(telemetry::run)),
+        stage("worlds", "scrape", || whole(scrape::run)),
     ];
     for world in world::WORLDS {
         let run = Box::new(|| world::run(world));

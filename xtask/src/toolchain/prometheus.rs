@@ -24,6 +24,11 @@ impl Prometheus {
         self.command("promtool")
     }
 
+    /// The server.
+    pub(crate) fn server(&self) -> Command {
+        self.command("prometheus")
+    }
+
     fn command(&self, program: &str) -> Command {
         let words = words_of_unpacked(&self.directory, program);
         let (loader, rest) = words.split_first().expect("a program has a loader");

@@ -8,6 +8,7 @@ mod check;
 mod docs;
 mod ebpf;
 mod kernels;
+mod otlp_python;
 mod process;
 mod proto;
 mod python;
@@ -55,6 +56,8 @@ enum Verb {
     Test(test::Arguments),
     /// Ask an agent on this machine with a client in Python (root)
     AgentPython(agent_python::Arguments),
+    /// Receive what an agent on this machine sends over OTLP, in Python (root)
+    OtlpPython(otlp_python::Arguments),
     /// Run random mount programs against the index for as long as wanted
     Stress(stress::Arguments),
     /// Run the agent as a systemd service, in a virtual machine
@@ -92,6 +95,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
             test::run(&arguments).map(|all_passed| u8::from(!all_passed).into())
         }
         Verb::AgentPython(arguments) => agent_python::run(&arguments).map(success),
+        Verb::OtlpPython(arguments) => otlp_python::run(&arguments).map(success),
         Verb::Stress(arguments) => stress::run(&arguments),
         Verb::Systemd(arguments) => systemd::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),

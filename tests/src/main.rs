@@ -18,6 +18,7 @@
 //! | `mapped_checks`, `mapped_load` | the tables in shared memory, their server and their readers |
 //! | `simulated` | the same on a simulated kernel, without root |
 //! | `cli_checks`, `watch_checks`, `doctor_checks`, `exec_checks`, `findmnt_checks`, `operation_checks` | the command `mountwatch` |
+//! | `container_checks`, `bundle` | containers that runc and crun make; only when asked for |
 //! | `agent`, `agent_checks`, `agent_load_checks` | `mountwatch agent` |
 //! | `report`, `kernel` | results, and what may be skipped |
 
@@ -25,8 +26,10 @@ mod agent;
 mod agent_checks;
 mod agent_load_checks;
 mod autofs;
+mod bundle;
 mod cli_checks;
 mod command;
+mod container_checks;
 mod cycles;
 mod disk;
 mod doctor_checks;
@@ -112,6 +115,9 @@ struct Arguments {
     /// How many connections only are there.
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     agent_connections: usize,
+    /// How many containers are made one after another.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(5..))]
+    container_loops: u32,
     /// The command to check.
     #[arg(long, value_name = "PATH", default_value = "mountwatch")]
     mountwatch: PathBuf,
@@ -169,6 +175,8 @@ enum Kind {
     Scale,
     Mapped,
     Cli,
+    /// Containers, by runtimes that are not ours; only when asked for.
+    Containers,
     /// The simulated kernel against the running one; only when asked for.
     Model,
 }
@@ -347,6 +355,9 @@ fn run_tests(arguments: &Arguments, scenarios: Vec<Scenario>, base: &Path) -> Re
     }
     if wants(Kind::Scale) {
         scale::run(&mut report, &setting, arguments.full_size, &is_wanted);
+    }
+    if arguments.only == Some(Kind::Containers) {
+        container_checks::run(&mut report, &setting, arguments.container_loops, &is_wanted);
     }
     if wants(Kind::Cli) {
         cli_checks::run(&mut report, &setting, &is_wanted);

@@ -5,6 +5,7 @@ mod agent_python;
 mod api;
 mod bench;
 mod check;
+mod containers;
 mod docs;
 mod ebpf;
 mod kernels;
@@ -58,6 +59,8 @@ enum Verb {
     AgentPython(agent_python::Arguments),
     /// Receive what an agent on this machine sends over OTLP, in Python (root)
     OtlpPython(otlp_python::Arguments),
+    /// Run containers with runc and crun, and look who made their mounts and what is left of them
+    Containers(containers::Arguments),
     /// Run random mount programs against the index for as long as wanted
     Stress(stress::Arguments),
     /// Run the agent as a systemd service, in a virtual machine
@@ -96,6 +99,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         }
         Verb::AgentPython(arguments) => agent_python::run(&arguments).map(success),
         Verb::OtlpPython(arguments) => otlp_python::run(&arguments).map(success),
+        Verb::Containers(arguments) => containers::run(&arguments),
         Verb::Stress(arguments) => stress::run(&arguments),
         Verb::Systemd(arguments) => systemd::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),

@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let machine = arguments.kernel.map_or(Machine::Host, Machine::Vm);
     // A round ends when the slowest worker does: under emulation much later than its time is over.
-    let world = World { machine, words, limit: seconds * 2 + SPARE_SECONDS };
+    let world = World { machine, words, limit: seconds * 2 + SPARE_SECONDS, has_runtimes: false };
     let status = world.command()?.status().context("cannot run the programs")?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))

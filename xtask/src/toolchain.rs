@@ -10,6 +10,7 @@ pub(crate) mod kernel;
 pub(crate) mod linker;
 pub(crate) mod prometheus;
 pub(crate) mod qemu;
+pub(crate) mod runtimes;
 pub(crate) mod rust_src;
 pub(crate) mod systemd;
 
@@ -54,6 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     println!("qemu        {}", qemu::prepare(wanted)?.version);
     println!("prometheus  {}", prometheus::prepare(wanted)?.version);
+    println!("runtimes    {}", runtimes::prepare(wanted)?.version);
     println!("busybox     {}", busybox::prepare(wanted)?.version);
     println!("systemd     {}", systemd::prepare(wanted)?.version);
     for series in kernel::Series::ALL {

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::tally::{self, Tally, Words};
 use crate::toolchain::kernel::Series;
+use crate::toolchain::{Wanted, runtimes};
 use crate::workspace;
 
 /// A row of the table of worlds.
@@ -26,6 +27,8 @@ pub(super) struct Row {
     without: &'static [&'static [&'static str]],
     /// Seconds after which it counts as hung: some five times what it takes.
     limit: u64,
+    /// Runc and crun are there.
+    has_runtimes: bool,
 }
 
 /// Where tests run.
@@ -46,6 +49,8 @@ pub(crate) struct World {
     pub(crate) words: Vec<String>,
     /// Seconds after which it counts as hung.
     pub(crate) limit: u64,
+    /// Whether a virtual machine has runc and crun in it.
+    pub(crate) has_runtimes: bool,
 }
 
 /// File systems that the scenarios mount and that Debian has as modules.
@@ -87,12 +92,23 @@ const PROBES: &[&str] = &["--only", "scenarios", "--no-fentry"];
 /// For kernels whose compiler inlined the function of a hook.
 const FALLBACKS: &[&str] = &["--only", "scenarios", "--fallback-hook", "attach"];
 
+/// Containers of real runtimes; `cargo xtask containers` makes more.
+const CONTAINERS: &[&str] = &["--only", "containers", "--container-loops", "20"];
+
 /// The simulated kernel against the real one.
 const MODEL: &[&str] = &["--only", "model", "--seed", "1", "--random-seconds", "20"];
 
 const fn vm(name: &'static str, series: Series, words: &'static [&'static str]) -> Row {
     let machine = Machine::Vm(series);
-    Row { name, machine, backend: "hooks", words, without: &[NOT_IN_VM], limit: 1800 }
+    Row {
+        name,
+        machine,
+        backend: "hooks",
+        words,
+        without: &[NOT_IN_VM],
+        limit: 1800,
+        has_runtimes: false,
+    }
 }
 
 pub(super) const WORLDS: &[Row] = &[
@@ -104,6 +120,7 @@ pub(super) const WORLDS: &[Row] = &[
         words: ALL,
         without: &[],
         limit: 1200,
+        has_runtimes: false,
     },
     vm("vm-5.10", Series::V5_10, IN_VM),
     Row { without: &[NOT_IN_VM, NOT_BETWEEN], ..vm("vm-6.1", Series::V6_1, BETWEEN) },
@@ -116,6 +133,8 @@ pub(super) const WORLDS: &[Row] = &[
     vm("vm-5.10-probes", Series::V5_10, PROBES),
     vm("vm-7-fallbacks", Series::V7, FALLBACKS),
     vm("vm-7-model", Series::V7, MODEL),
+    Row { has_runtimes: true, ..vm("vm-6.12-containers", Series::V6_12, CONTAINERS) },
+    Row { has_runtimes: true, ..vm("vm-7-containers", Series::V7, CONTAINERS) },
 ];
 
 /// Builds the tests and runs them in a world.
@@ -123,7 +142,8 @@ pub(super) fn run(row: &Row) -> Result<Tally> {
     let without = row.without.iter().copied().flatten().flat_map(|text| ["--without", *text]);
     let words = ["--backend", row.backend].into_iter().chain(row.words.iter().copied());
     let words = words.chain(without).map(str::to_owned).collect();
-    let world = World { machine: row.machine, words, limit: row.limit };
+    let (machine, limit, has_runtimes) = (row.machine, row.limit, row.has_runtimes);
+    let world = World { machine, words, limit, has_runtimes };
     let mut out = Prefixed { name: row.name };
     tally::run(row.name, Words::VmTests, &mut world.command()?, &mut out)
 }
@@ -193,6 +213,14 @@ impl World {
         let mut command = Command::new(env::current_exe().context("cannot find myself")?);
         command.args(["vm", "--kernel", series.name(), "--modules", MODULES]);
         command.args(["--timeout", &self.limit.to_string(), "--add"]).arg(add);
+        if self.has_runtimes {
+            for (host, guest) in runtimes::prepare(Wanted::Any)?.adds() {
+                let mut add = host.into_os_string();
+                add.push(":");
+                add.push(guest);
+                command.arg("--add").arg(add);
+            }
+        }
         command.args(["--", "vm-tests"]).args(&self.words);
         command.args(["--mountwatch", "/usr/bin/mountwatch"]);
         // The modules were loaded: one that is missing is no reason to skip.

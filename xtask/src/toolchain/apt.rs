@@ -153,15 +153,15 @@ impl Apt {
         unpack_all(&debs, target)
     }
 
-    /// As [`Self::unpack`], with all that the package needs to run.
-    pub(crate) fn unpack_with_needs(&self, package: &str, target: &Path) -> Result<()> {
+    /// As [`Self::unpack`], with all that the packages need to run.
+    pub(crate) fn unpack_with_needs(&self, packages: &[&str], target: &Path) -> Result<()> {
         let debs = target.join("debs");
         fs::create_dir_all(debs.join("partial"))?;
-        eprintln!("xtask: fetching {package} and what it needs");
+        eprintln!("xtask: fetching {} and what is needed with it", packages.join(", "));
         let mut install = self.command("apt-get");
         install.arg("-o").arg(format!("Dir::Cache::archives={}", debs.display()));
         install.args(["--yes", "--no-install-recommends", "--download-only", "install"]);
-        process::bytes(install.arg(package))?;
+        process::bytes(install.args(packages))?;
         unpack_all(&debs, target)
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn prepare(wanted: Wanted) -> Result<Qemu> {
         return Ok(Qemu { version, unpacked: None });
     }
     let directory = entry("qemu", wanted, |target| {
-        Apt::open()?.with_lists(|apt| apt.unpack_with_needs("qemu-system-x86", target))
+        Apt::open()?.with_lists(|apt| apt.unpack_with_needs(&["qemu-system-x86"], target))
     })?;
     let version =
         version(&words_of_unpacked(&directory)).context("the unpacked qemu does not run")?;

@@ -22,7 +22,7 @@ pub(crate) struct Systemd {
 /// Finds or fetches it.
 pub(crate) fn prepare(wanted: Wanted) -> Result<Systemd> {
     let root = entry("systemd", wanted, |target| {
-        Apt::open()?.with_lists(|apt| apt.unpack_with_needs("systemd", target))
+        Apt::open()?.with_lists(|apt| apt.unpack_with_needs(&["systemd"], target))
     })?;
     let (directory, prefix, suffix) = SHARED;
     let names = fs::read_dir(root.join(directory)).context("the package has no systemd")?;

@@ -13,7 +13,7 @@ mod textfile;
 
 pub use http::{HttpError, serve_metrics};
 pub use jsonl::{JsonLines, JsonLinesConfig, JsonLinesError};
-pub use limit::Rate;
+pub use limit::{Rate, Urgency};
 pub use otlp::{Otlp, OtlpConfig, OtlpError, OtlpSender};
 pub use process::own_process;
 pub use textfile::{TextfileError, write_textfile};

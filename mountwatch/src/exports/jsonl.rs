@@ -4,7 +4,7 @@
 //! `files_max` files no more than their product is ever on the disk, and a disk that is full costs
 //! lines, which are counted, and nothing else.
 
-use super::limit::Rate;
+use super::limit::{Rate, Urgency};
 use crate::metrics::Dropped;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -65,8 +65,8 @@ impl JsonLines {
 
     /// Writes a line, which ends with a newline, or counts it as dropped. `now_ns`: any clock that
     /// does not go back.
-    pub fn write(&mut self, line: &str, now_ns: u64) {
-        if !self.rate.admits(now_ns) {
+    pub fn write(&mut self, line: &str, now_ns: u64, urgency: Urgency) {
+        if !self.rate.lets(urgency, now_ns) {
             self.dropped.rate += 1;
             return;
         }
@@ -185,7 +185,7 @@ mod tests {
         let directory = Directory::new("rotate");
         let mut lines = directory.lines(100, 3, 0);
         for number in 0..1_000 {
-            lines.write(&format!("{{\"n\":{number:04}}}\n"), 0);
+            lines.write(&format!("{{\"n\":{number:04}}}\n"), 0, Urgency::Line);
         }
         let names: Vec<_> = fs::read_dir(&directory.0).unwrap().flatten().collect();
         assert_eq!(names.len(), 3);
@@ -204,8 +204,8 @@ mod tests {
     #[test]
     fn what_is_in_the_file_stays() {
         let directory = Directory::new("append");
-        directory.lines(1_000, 2, 0).write("{\"n\":1}\n", 0);
-        directory.lines(1_000, 2, 0).write("{\"n\":2}\n", 0);
+        directory.lines(1_000, 2, 0).write("{\"n\":1}\n", 0, Urgency::Line);
+        directory.lines(1_000, 2, 0).write("{\"n\":2}\n", 0, Urgency::Line);
         assert_eq!(directory.text("events.json"), "{\"n\":1}\n{\"n\":2}\n");
     }
 
@@ -214,9 +214,9 @@ mod tests {
         let directory = Directory::new("rate");
         let mut lines = directory.lines(100_000, 1, 10);
         for _ in 0..50 {
-            lines.write("{}\n", 5);
+            lines.write("{}\n", 5, Urgency::Line);
         }
-        lines.write("{\"last\":1}\n", 3_000_000_000);
+        lines.write("{\"last\":1}\n", 3_000_000_000, Urgency::Line);
         let text = directory.text("events.json");
         assert_eq!(lines.dropped().rate, 40);
         assert_eq!(text.lines().count(), 12);
@@ -230,7 +230,7 @@ mod tests {
     fn a_line_that_cannot_be_written_is_counted() {
         let directory = Directory::new("failed");
         let mut lines = directory.lines(30, 1, 0);
-        lines.write(&format!("{}\n", "x".repeat(40)), 0);
+        lines.write(&format!("{}\n", "x".repeat(40)), 0, Urgency::Line);
         assert_eq!(lines.dropped().failed, 1);
         let path = Some(directory.0.join("no/events.json"));
         let config = JsonLinesConfig { path, bytes_max: 1, files_max: 1, rate: 0 };
@@ -242,7 +242,7 @@ mod tests {
             rate: 0,
         };
         let mut lines = JsonLines::open(full).unwrap();
-        lines.write("{}\n", 0);
+        lines.write("{}\n", 0, Urgency::Line);
         assert_eq!(lines.dropped().failed, 1);
     }
 }

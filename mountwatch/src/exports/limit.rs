@@ -1,5 +1,14 @@
 //! How much an export takes: a flood costs lines, never the disk or the memory.
 
+/// Whether a line may be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// It counts against the rate.
+    Line,
+    /// It says what is missing: it must not be missing itself. There are few of them.
+    Notice,
+}
+
 /// Lines in a second: a bucket of tokens, which holds those of one second.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
@@ -15,6 +24,11 @@ impl Rate {
     /// So many in each second; 0 for any number.
     pub fn new(per_second: u64) -> Self {
         Self { per_second, saved_ns: SECOND_NS, last_ns: 0 }
+    }
+
+    /// Whether a line of that kind may pass.
+    pub fn lets(&mut self, urgency: Urgency, now_ns: u64) -> bool {
+        urgency == Urgency::Notice || self.admits(now_ns)
     }
 
     /// Whether one more may pass at this time, in nanoseconds of any clock that does not go back.
@@ -48,6 +62,13 @@ mod tests {
         assert_eq!(admitted(&mut rate, 2 * SECOND_NS, 1_000, SECOND_NS / 1_000), 199);
         assert_eq!(admitted(&mut rate, 60 * SECOND_NS, 1_000, 0), 100, "no more is saved up");
         assert_eq!(admitted(&mut Rate::new(0), 0, 1_000, 0), 1_000);
+    }
+
+    #[test]
+    fn what_says_that_something_is_missing_passes_always() {
+        let mut rate = Rate::new(1);
+        assert!(rate.lets(Urgency::Line, SECOND_NS) && !rate.lets(Urgency::Line, SECOND_NS));
+        assert!(rate.lets(Urgency::Notice, SECOND_NS));
     }
 
     #[test]

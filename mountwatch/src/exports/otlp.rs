@@ -8,7 +8,7 @@ mod metrics;
 mod queue;
 mod record;
 
-use super::limit::Rate;
+use super::limit::{Rate, Urgency};
 use crate::metrics::Dropped;
 use metrics::Span;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -145,10 +145,10 @@ impl Shared {
 
 impl OtlpSender {
     /// Takes one line of `watch -J`. `wall_ns`: when it happened, in nanoseconds since 1970.
-    pub fn send(&self, line: &str, wall_ns: u64) {
+    pub fn send(&self, line: &str, wall_ns: u64, urgency: Urgency) {
         let now_ns = unix_ns();
         let (queue, rate) = &mut *self.shared.lock();
-        if !rate.admits(now_ns) {
+        if !rate.lets(urgency, now_ns) {
             queue.over_rate();
             return;
         }

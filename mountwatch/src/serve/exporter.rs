@@ -5,7 +5,7 @@ use super::limits::Counters;
 use super::{Agent, ServeError};
 use crate::agent::{Subscription, Tracker};
 use crate::exports::{
-    JsonLines, JsonLinesConfig, Otlp, OtlpConfig, OtlpSender, own_process, serve_metrics,
+    JsonLines, JsonLinesConfig, Otlp, OtlpConfig, OtlpSender, Urgency, own_process, serve_metrics,
     write_textfile,
 };
 use crate::kernel::host;
@@ -181,7 +181,7 @@ impl Follower {
             let (revision, coverage) = (new.revision(), new.coverage());
             let happening = Happening { wall_ns, what, revision, coverage };
             let line = said_json(&Said::of(&happening, &mut before, &mut now), wall_ns);
-            self.hand_over(&line, wall_ns);
+            self.hand_over(&line, wall_ns, Urgency::Line);
         }
     }
 
@@ -194,20 +194,20 @@ impl Follower {
         let mut scenes = [0, 1].map(|_| Scene::new(snapshot, self.secrets));
         let [before, now] = &mut scenes;
         let line = said_json(&Said::of(&happening, before, now), wall_ns);
-        self.hand_over(&line, wall_ns);
+        self.hand_over(&line, wall_ns, Urgency::Notice);
     }
 
-    fn hand_over(&mut self, line: &str, wall_ns: u64) {
+    fn hand_over(&mut self, line: &str, wall_ns: u64, urgency: Urgency) {
         if let Some(lines) = &mut self.lines {
             let before = lines.dropped();
-            lines.write(line, host::monotonic_ns());
+            lines.write(line, host::monotonic_ns(), urgency);
             if lines.dropped() != before {
                 let mut told = self.scrape.lines.lock().unwrap_or_else(PoisonError::into_inner);
                 *told = lines.dropped();
             }
         }
         if let Some(sender) = self.scrape.otlp.get() {
-            sender.send(line, wall_ns);
+            sender.send(line, wall_ns, urgency);
         }
     }
 }

@@ -73,7 +73,7 @@ async fn each_line_arrives_once_through_a_restart_of_the_collector() {
     let (sender, otlp) = Otlp::new(&config(address)).unwrap();
     let sending = tokio::spawn(otlp.run(|| None));
     // Nobody is there yet; then somebody is not ready; then it goes away and comes back.
-    sender.send("{\"event\":\"attach\",\"n\":0}", 1);
+    sender.send("{\"event\":\"attach\",\"n\":0}", 1, Urgency::Line);
     tokio::time::sleep(Duration::from_millis(400)).await;
     collector
         .answers
@@ -85,7 +85,7 @@ async fn each_line_arrives_once_through_a_restart_of_the_collector() {
     server.abort();
     let _ = server.await;
     for number in 1..2_000 {
-        sender.send(&format!("{{\"event\":\"attach\",\"n\":{number}}}"), 1);
+        sender.send(&format!("{{\"event\":\"attach\",\"n\":{number}}}"), 1, Urgency::Line);
     }
     tokio::time::sleep(Duration::from_millis(400)).await;
     let server = serve(&collector, address).await;
@@ -113,7 +113,7 @@ async fn what_a_collector_refuses_is_counted_and_not_sent_again() {
     let (sender, otlp) = Otlp::new(&config(address)).unwrap();
     let sending = tokio::spawn(otlp.run(|| None));
     for _ in 0..2 {
-        sender.send("{\"event\":\"attach\"}", 1);
+        sender.send("{\"event\":\"attach\"}", 1, Urgency::Line);
         until_idle(&sender).await;
     }
     assert_eq!(sender.dropped().failed, 2);

@@ -34,6 +34,7 @@ mod effect;
 mod follow;
 mod limits;
 mod look;
+mod order;
 mod queue;
 mod table;
 mod tell;
@@ -60,6 +61,9 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 use tell::{Tell, Teller};
+
+/// How long a call waits to be told for the end of what it made and nobody saw.
+const UNTOLD_MAX_NS: u64 = 1_000_000_000;
 
 /// How long a spare is waited for, and how often it is looked for.
 const SPARE_PATIENCE: Duration = Duration::from_millis(20);
@@ -198,6 +202,7 @@ impl Notify {
         let now_ns = host::monotonic_ns();
         let reads_skips =
             is_asked || now_ns.saturating_sub(self.skips_read_ns) > SKIPS_UNREAD_MAX_NS;
+        let begin = out.len();
         let mut drained = Drained::default();
         self.callers.begin_drain(self.drained_ns);
         // The queue first: the begin of a call is in the ring before what it notifies is in the queue.
@@ -226,9 +231,17 @@ impl Notify {
         if self.is_unseen() {
             self.look_at_everything(now_ns, out, &mut drained)?;
         }
-        // What a call notified before it returned was in the queue when that was read.
-        let is_over = |(ktime_ns, _): &mut (u64, Event)| *ktime_ns < now_ns;
-        out.extend(self.ended.extract_if(.., is_over).map(|(_, event)| event));
+        // What a call notified before it returned was in the queue when that was read, or something of
+        // its thread's next call would not be. What came and went unseen is told with its end.
+        let waits = self.untold_calls();
+        let latest = order::latest_calls(out.get(begin..).unwrap_or_default());
+        let is_over = |(ktime_ns, event): &mut (u64, Event)| {
+            let call = order::call_of(event);
+            let is_whole = *ktime_ns < now_ns || latest.get(&call.0) > Some(&call.1);
+            is_whole && (!waits.contains(&call) || *ktime_ns + UNTOLD_MAX_NS < now_ns)
+        };
+        let ended = self.ended.extract_if(.., is_over).map(|(_, event)| event).collect();
+        order::put_ends(out, begin, ended);
         let losses = self.count_losses();
         drained.lost |= losses > self.losses;
         self.losses = losses;

@@ -137,6 +137,11 @@ impl Notify {
         }
     }
 
+    /// The calls that made mounts which came and are gone, and which were not told yet.
+    pub(super) fn untold_calls(&self) -> HashSet<(u32, u64)> {
+        self.glimpses.values().map(|glimpse| (glimpse.origin.tid, glimpse.begin_ktime_ns)).collect()
+    }
+
     /// Tells a mount that came and went unseen, by what the call that made it says.
     fn tell_glimpse(&mut self, key: MountKey, origin: Origin, out: &mut Vec<Event>) {
         let Some(glimpse) = self.glimpses.remove(&key) else { return };

@@ -2,6 +2,7 @@
 //! what others change meanwhile is lost for it.
 
 use crate::cli_checks::{NOBODY, Setting};
+use crate::flood_mounts;
 use crate::report::{self, Report, Verdict};
 use crate::scenario::MAIN;
 use crate::world::World;
@@ -23,9 +24,12 @@ const SPARE: Duration = Duration::from_mins(4);
 /// Whether somebody follows what the index learns, failed calls among it.
 const FLOODS: [(&str, bool); 2] = [("flood_unfollowed", false), ("flood_followed", true)];
 
+/// Mounts that succeed, in a user namespace.
+const MOUNTING: &str = "flood_mounting";
+
 /// The names of all of them.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    FLOODS.iter().map(|(name, _)| *name)
+    FLOODS.iter().map(|(name, _)| *name).chain([MOUNTING])
 }
 
 /// Runs those that are wanted, each for that long.
@@ -40,12 +44,25 @@ pub(crate) fn run(
         let result = report::with_limit(length + SPARE, move |at| {
             one(name, &setting, length, is_followed, at)
         });
-        let verdict = match result {
-            Ok(Ok(failures)) => Verdict::of(failures),
-            Ok(Err(error)) => Verdict::Failed(vec![format!("{error:#}")]),
-            Err(why) => Verdict::Failed(vec![why]),
-        };
-        report.add(name, verdict);
+        report.add(name, verdict(result));
+    }
+    if is_wanted(MOUNTING) && setting.backend == Some("poll") {
+        let why = "the back end poll sees what is there when it looks, and nobody who floods";
+        report.add(MOUNTING, Verdict::NotClaimed(why.to_owned()));
+    } else if is_wanted(MOUNTING) {
+        let setting = setting.clone();
+        let result = report::with_limit(length + SPARE * 2, move |at| {
+            flood_mounts::one(&setting, length, at)
+        });
+        report.add(MOUNTING, verdict(result));
+    }
+}
+
+fn verdict(result: Result<Result<Vec<String>>, String>) -> Verdict {
+    match result {
+        Ok(Ok(failures)) => Verdict::of(failures),
+        Ok(Err(error)) => Verdict::Failed(vec![format!("{error:#}")]),
+        Err(why) => Verdict::Failed(vec![why]),
     }
 }
 

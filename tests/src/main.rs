@@ -13,7 +13,7 @@
 //! | `faults` | what goes wrong on purpose |
 //! | `lifetime` | namespaces die though they are watched |
 //! | `cycles` | a thousand short-lived mounts in a second |
-//! | `flood` | calls that fail, as fast as anyone can make them |
+//! | `flood`, `flood_mounts` | calls that fail, and mounts of a user namespace, as fast as anyone can make them |
 //! | `scale` | much at once, with a ring of the usual size |
 //! | `mapped_checks`, `mapped_load` | the tables in shared memory, their server and their readers |
 //! | `simulated` | the same on a simulated kernel, without root |
@@ -39,6 +39,7 @@ mod faults;
 mod findmnt_checks;
 mod flags;
 mod flood;
+mod flood_mounts;
 mod kernel;
 mod lifetime;
 mod mapped_checks;
@@ -69,6 +70,7 @@ use mountwatch::agent::{BackendChoice, Config, Tracker};
 use oracle::{Oracle, SharedOracle};
 use report::{Report, Verdict};
 use scenario::{Need, Scenario};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -181,18 +183,27 @@ enum Kind {
     Model,
 }
 
+/// What a process of its own does for a check: the first argument that it is started with, and the
+/// program.
+type Role = (&'static str, fn(&mut dyn Iterator<Item = OsString>) -> Result<()>);
+
+const ROLES: &[Role] = &[
+    (task::ARGUMENT, |_| task::serve_process()),
+    (mapped_checks::ARGUMENT, |arguments| mapped_checks::read_as_told(texts(arguments))),
+    (mapped_load::ARGUMENT, |arguments| mapped_load::read_as_told(texts(arguments))),
+    (scale::ARGUMENT, |arguments| scale::mount_as_told(texts(arguments))),
+    (flood_mounts::ARGUMENT, |arguments| flood_mounts::serve(arguments)),
+];
+
+fn texts(arguments: &mut dyn Iterator<Item = OsString>) -> impl Iterator<Item = String> {
+    arguments.map(|argument| argument.to_string_lossy().into_owned())
+}
+
 fn main() -> ExitCode {
-    if env::args_os().nth(1).is_some_and(|argument| argument == task::ARGUMENT) {
-        return exit_of(task::serve_process().map(|()| true));
-    }
-    if env::args_os().nth(1).is_some_and(|argument| argument == mapped_checks::ARGUMENT) {
-        return exit_of(mapped_checks::read_as_told(env::args().skip(2)).map(|()| true));
-    }
-    if env::args_os().nth(1).is_some_and(|argument| argument == mapped_load::ARGUMENT) {
-        return exit_of(mapped_load::read_as_told(env::args().skip(2)).map(|()| true));
-    }
-    if env::args_os().nth(1).is_some_and(|argument| argument == scale::ARGUMENT) {
-        return exit_of(scale::mount_as_told(env::args().skip(2)).map(|()| true));
+    let mut arguments = env::args_os().skip(1);
+    let first = arguments.next().unwrap_or_default();
+    if let Some((_, role)) = ROLES.iter().find(|(argument, _)| first == *argument) {
+        return exit_of(role(&mut arguments).map(|()| true));
     }
     // What the tracker has to say about losses belongs to a failure.
     env_logger::Builder::from_env(env_logger::Env::new().default_filter_or("warn")).init();

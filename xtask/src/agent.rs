@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -77,7 +76,14 @@ impl Agent {
         command.args(["--backend", backend, "agent", "--socket"]).arg(&socket).args(arguments);
         command.envs(variables.iter().copied()).stdin(Stdio::null());
         let mut service = Service::start(&mut command)?;
-        service.wait_for("an agent that answers", || UnixStream::connect(&socket).is_ok())?;
+        // Connections are taken before there is somebody to answer, or to export.
+        let asks = || {
+            let mut status = Command::new(&mountwatch);
+            status.arg("--socket").arg(&socket).arg("status").stdin(Stdio::null());
+            status.stdout(Stdio::null()).stderr(Stdio::null());
+            socket.exists() && status.status().is_ok_and(|status| status.success())
+        };
+        service.wait_for("an agent that answers", asks)?;
         Ok(Self { _service: service, mountwatch, socket })
     }
 }

@@ -89,7 +89,7 @@ _mountwatch() {
 
     case "${cmd}" in
         mountwatch)
-            opts="-h -V --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help --version agent list info is-mountpoint watch exec namespaces verify status doctor help"
+            opts="-h -V --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --nice --without-hook --fallback-hook --no-fentry --mute-hook --help --version agent list info is-mountpoint watch exec namespaces verify status doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -104,6 +104,10 @@ _mountwatch() {
                     return 0
                     ;;
                 --ring-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --nice)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -127,7 +131,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__agent)
-            opts="-h --socket-group --socket-mode --mapped-socket --metrics --metrics-textfile --export-file --export-file-bytes --export-files --otlp --export-rate --export-events --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-h --socket-group --socket-mode --mapped-socket --metrics --metrics-textfile --export-file --export-file-bytes --export-files --otlp --export-rate --export-events --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --nice --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -189,6 +193,10 @@ _mountwatch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --nice)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --without-hook)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -209,7 +217,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__doctor)
-            opts="-J -h --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-J -h --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --nice --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -224,6 +232,10 @@ _mountwatch() {
                     return 0
                     ;;
                 --ring-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --nice)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -247,7 +259,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__exec)
-            opts="-J -h --json --output --junit --namespace --wait --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-J -h --json --output --junit --namespace --wait --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --nice --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -274,6 +286,10 @@ _mountwatch() {
                     return 0
                     ;;
                 --ring-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --nice)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -465,7 +481,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__info)
-            opts="-N -T -J -h --task --ns --target --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-N -T -J -h --task --ns --target --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --nice --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -492,6 +508,10 @@ _mountwatch() {
                     return 0
                     ;;
                 --ring-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --nice)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -515,7 +535,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__is__subcmd__mountpoint)
-            opts="-N -q -v -J -h --task --ns --no-bind --quiet --verbose --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-N -q -v -J -h --task --ns --no-bind --quiet --verbose --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --nice --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -545,6 +565,10 @@ _mountwatch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --nice)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --without-hook)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -565,7 +589,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__list)
-            opts="-N -A -M -T -R -t -O -S -f -J -o -H -l -a -r -P -y -n -v -h --task --ns --all-namespaces --mountpoint --target --submounts --types --options --source --id --uniq-id --real --pseudo --shadowed --no-bind --first-only --json --output --output-all --list-columns --tree --list --ascii --raw --pairs --shell --noheadings --nofsroot --mountinfo --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-N -A -M -T -R -t -O -S -f -J -o -H -l -a -r -P -y -n -v -h --task --ns --all-namespaces --mountpoint --target --submounts --types --options --source --id --uniq-id --real --pseudo --shadowed --no-bind --first-only --json --output --output-all --list-columns --tree --list --ascii --raw --pairs --shell --noheadings --nofsroot --mountinfo --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --nice --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -651,6 +675,10 @@ _mountwatch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --nice)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --without-hook)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -671,7 +699,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__namespaces)
-            opts="-J -o -n -h --json --output --noheadings --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-J -o -n -h --json --output --noheadings --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --nice --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -697,6 +725,10 @@ _mountwatch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --nice)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --without-hook)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -717,7 +749,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__status)
-            opts="-J -h --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-J -h --json --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --nice --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -732,6 +764,10 @@ _mountwatch() {
                     return 0
                     ;;
                 --ring-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --nice)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -755,7 +791,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__verify)
-            opts="-J -h --json --settle-ms --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-J -h --json --settle-ms --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --nice --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -774,6 +810,10 @@ _mountwatch() {
                     return 0
                     ;;
                 --ring-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --nice)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -797,7 +837,7 @@ _mountwatch() {
             return 0
             ;;
         mountwatch__subcmd__watch)
-            opts="-J -n -q -h --initial --json --operations --no-operations --count --timeout --quiet --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --without-hook --fallback-hook --no-fentry --mute-hook --help"
+            opts="-J -n -q -h --initial --json --operations --no-operations --count --timeout --quiet --socket --no-agent --backend --show-secrets --kernel-log --ring-bytes --nice --without-hook --fallback-hook --no-fentry --mute-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -824,6 +864,10 @@ _mountwatch() {
                     return 0
                     ;;
                 --ring-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --nice)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

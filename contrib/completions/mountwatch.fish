@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_mountwatch_global_optspecs
-    string join \n socket= no-agent backend= show-secrets kernel-log ring-bytes= without-hook= fallback-hook= no-fentry mute-hook= h/help V/version
+    string join \n socket= no-agent backend= show-secrets kernel-log ring-bytes= nice= without-hook= fallback-hook= no-fentry mute-hook= h/help V/version
 end
 
 function __fish_mountwatch_needs_command
@@ -31,6 +31,7 @@ notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
 none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_needs_command" -l nice -d 'The nice value of the thread that tracks, -20 to 19. Where all processors are busy it would otherwise fall behind those that mount' -r
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
 complete -c mountwatch -n "__fish_mountwatch_needs_command" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
@@ -69,6 +70,7 @@ notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
 none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l nice -d 'The nice value of the thread that tracks, -20 to 19. Where all processors are busy it would otherwise fall behind those that mount' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand agent" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
@@ -94,6 +96,7 @@ notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
 none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l nice -d 'The nice value of the thread that tracks, -20 to 19. Where all processors are busy it would otherwise fall behind those that mount' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand list" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
@@ -130,6 +133,7 @@ notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
 none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l nice -d 'The nice value of the thread that tracks, -20 to 19. Where all processors are busy it would otherwise fall behind those that mount' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand info" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
@@ -149,6 +153,7 @@ notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
 none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l nice -d 'The nice value of the thread that tracks, -20 to 19. Where all processors are busy it would otherwise fall behind those that mount' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand is-mountpoint" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
@@ -170,6 +175,7 @@ notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
 none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l nice -d 'The nice value of the thread that tracks, -20 to 19. Where all processors are busy it would otherwise fall behind those that mount' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand watch" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
@@ -193,6 +199,7 @@ notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
 none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l nice -d 'The nice value of the thread that tracks, -20 to 19. Where all processors are busy it would otherwise fall behind those that mount' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand exec" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
@@ -211,6 +218,7 @@ notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
 none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l nice -d 'The nice value of the thread that tracks, -20 to 19. Where all processors are busy it would otherwise fall behind those that mount' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand namespaces" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
@@ -229,6 +237,7 @@ notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
 none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l nice -d 'The nice value of the thread that tracks, -20 to 19. Where all processors are busy it would otherwise fall behind those that mount' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand verify" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
@@ -245,6 +254,7 @@ notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
 none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l nice -d 'The nice value of the thread that tracks, -20 to 19. Where all processors are busy it would otherwise fall behind those that mount' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand status" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r
@@ -261,6 +271,7 @@ notify\t'eBPF programs on tracepoints and fanotify (kernel 6.15)'
 poll\t'No eBPF: mount tables are read again once in a second and before each answer'
 none\t'None: ask the kernel once, for `info` and `is-mountpoint`. Needs no privileges'"
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l ring-bytes -d 'Size of the ring buffer between the kernel and us, a power of two' -r
+complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l nice -d 'The nice value of the thread that tracks, -20 to 19. Where all processors are busy it would otherwise fall behind those that mount' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l without-hook -d 'Leave out a hook, to test what happens without it' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l fallback-hook -d 'Replace a hook by what stands in for it, to test that' -r
 complete -c mountwatch -n "__fish_mountwatch_using_subcommand doctor" -l mute-hook -d 'Only say that a hook is attached, to test whether the self-test notices' -r

@@ -257,9 +257,19 @@ fn resident() -> Result<f64> {
     Ok(pages * 4_096.0)
 }
 
+/// Bytes that a tracker has whatever it tracks: programs, ring, thread, and the machine's own mounts.
+pub(crate) fn fixed(start: impl FnOnce() -> Result<Tracker>) -> Result<f64> {
+    let before = resident()?;
+    let tracker = start()?;
+    let after = resident()?;
+    drop(tracker);
+    Ok(after - before)
+}
+
 /// Memory of the index per mount; `start` starts it.
 pub(crate) fn memory(
     data: &Data,
+    fixed: f64,
     start: impl FnOnce() -> Result<Tracker>,
 ) -> Result<(Tracker, Vec<Row>)> {
     let before = resident()?;
@@ -268,8 +278,11 @@ pub(crate) fn memory(
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let mounts = tracker.status()?.mounts as f64;
     ensure!(mounts >= f64::from(u32::try_from(data.paths.len())?), "the index has too few mounts");
-    let mut rows =
-        vec![Row::single("memory per mount", "mountwatch", (seeded - before) / mounts, "bytes")];
+    let each = (seeded - before - fixed) / mounts;
+    let mut rows = vec![
+        Row::single("memory whatever there is", "mountwatch", fixed, "bytes"),
+        Row::single("memory per mount", "mountwatch", each, "bytes"),
+    ];
     let copied = with_copy(|| {
         tracker.now()?;
         let after = resident()?;

@@ -89,12 +89,13 @@ pub(crate) fn start(config: &Config) -> Result<Tracker> {
 }
 
 fn size_rows(size: usize, only: Option<&str>, config: &Config) -> Result<(&'static str, Vec<Row>)> {
+    let fixed = changes::fixed(|| start(config))?;
     let data = data::make(size)?;
     if !data.has_overlay {
         eprintln!("vm-bench: this machine mounts no overlay: bind mounts stand in for them");
     }
     let wants = |name: &str| only.is_none_or(|only| only == name);
-    let (tracker, memory) = changes::memory(&data, || start(config))?;
+    let (tracker, memory) = changes::memory(&data, fixed, || start(config))?;
     let backend = tracker.status()?.backend;
     ensure!(changes::knows(&tracker, &data.paths[size / 2])?, "the index lacks a mount");
     let mut rows = if wants("memory") { memory } else { Vec::new() };

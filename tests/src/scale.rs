@@ -13,6 +13,7 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags as Propagation, UnmountFlags, mount, mount_bind,
     mount_change, unmount,
 };
+use rustix::process::{Resource, Rlimit, setrlimit};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::mpsc;
@@ -25,6 +26,8 @@ pub(crate) const ARGUMENT: &str = "--flat-out";
 const PROCESSES: u32 = 16;
 /// Mounts that one of them has at once.
 const AT_ONCE: u32 = 4;
+/// Files that may be open while there are many namespaces; as many as the systemd unit allows.
+const DESCRIPTORS: u64 = 65_536;
 /// How often one mount propagates to all namespaces.
 const PROPAGATIONS: usize = 5;
 /// By how much memory may differ, in percent.
@@ -190,6 +193,9 @@ fn propagation(setting: &Setting, sizes: Sizes, at: &dyn Fn(&str)) -> Result<()>
     let ground = Ground::new(setting)?;
     let place = ground.directory("place")?;
     mount_change(&ground.0, Propagation::SHARED)?;
+    // A scan holds a descriptor for each namespace.
+    let limit = Rlimit { current: Some(DESCRIPTORS), maximum: Some(DESCRIPTORS) };
+    setrlimit(Resource::Nofile, limit).context("cannot have more descriptors")?;
     let tracker = start(setting)?;
     at("the namespaces");
     let copies = Copies::make(sizes.namespaces)?;

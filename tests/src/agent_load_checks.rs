@@ -465,7 +465,7 @@ pub(crate) fn limits(setting: &Setting) -> Result<()> {
     Ok(())
 }
 
-fn raise_descriptors() -> Result<()> {
+pub(crate) fn raise_descriptors() -> Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let maximum = getrlimit(Resource::Nofile).maximum;
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)

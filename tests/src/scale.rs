@@ -13,7 +13,6 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags as Propagation, UnmountFlags, mount, mount_bind,
     mount_change, unmount,
 };
-use rustix::process::{Resource, Rlimit, setrlimit};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::mpsc;
@@ -26,8 +25,6 @@ pub(crate) const ARGUMENT: &str = "--flat-out";
 const PROCESSES: u32 = 16;
 /// Mounts that one of them has at once.
 const AT_ONCE: u32 = 4;
-/// Files that may be open while there are many namespaces; as many as the systemd unit allows.
-const DESCRIPTORS: u64 = 65_536;
 /// How often one mount propagates to all namespaces.
 const PROPAGATIONS: usize = 5;
 /// By how much memory may differ, in percent.
@@ -194,8 +191,7 @@ fn propagation(setting: &Setting, sizes: Sizes, at: &dyn Fn(&str)) -> Result<()>
     let place = ground.directory("place")?;
     mount_change(&ground.0, Propagation::SHARED)?;
     // A scan holds a descriptor for each namespace.
-    let limit = Rlimit { current: Some(DESCRIPTORS), maximum: Some(DESCRIPTORS) };
-    setrlimit(Resource::Nofile, limit).context("cannot have more descriptors")?;
+    crate::agent_load_checks::raise_descriptors()?;
     let tracker = start(setting)?;
     at("the namespaces");
     let copies = Copies::make(sizes.namespaces)?;
@@ -232,6 +228,15 @@ fn flat_out(setting: &Setting, sizes: Sizes, at: &dyn Fn(&str)) -> Result<()> {
         ensure!(child.wait()?.success(), "a process failed");
     }
     at("the comparison");
+    let status = tracker.status()?;
+    if status.backend == "notify" && status.losses > 0 {
+        // It looks at each mount, which takes longer than to mount: with as many cores as there are here
+        // its ring overflows. That is calls, and who made a change; the index is looked at again.
+        println!("flat out: {} losses: {:?}", status.losses, status.counters);
+        let verification = verify::compare(&tracker)?;
+        ensure!(verification.is_equal(), "the index is not what the kernel has after a loss");
+        return Ok(());
+    }
     compare(&tracker, "flat out")
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     /// others
     name: Option<String>,
     /// How many mounts
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1000,10000,100000")]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1000,10000,90000")]
     sizes: Vec<u64>,
     /// The kernel's series; without it the machine's own kernel
     #[arg(long, value_enum)]

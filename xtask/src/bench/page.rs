@@ -38,8 +38,12 @@ in its directory, and two for each mount on the way. Warm that is a few hundred 
 mounts most of it is misses of the cache. One look-up for a whole path would need hashes of whole paths, \
 which a rename of a directory changes for everything below it: the index keeps none, so that a rename stays \
 one event. A table for other processes can keep them, since it is written anew anyway.
-* **Memory**: a mount is 112 bytes, and each of its entries in the eight indexes 16 to 40; its own \
-directories are some 150 bytes each with their names, of which a container's mount has two to five.
+* **Memory**: whatever there is takes 40 MB, the ring's 16 MiB among them. Of a mount's 2.5 KB some 270 are \
+the options of its overlay, and its own directories take some 150 each with their names, of which a \
+container's mount has two to five. A copied mount takes 1.2 KB, of which its entries in eight indexes are \
+208 where leaves are full, and they are half full; the rest was not looked into.
+* **CPU**: each change wakes the writer, which looks once for it, publishes, and sleeps. Two changes in one \
+turn cost little more than one; that it goes before those that mount (`--nice`) makes its turns smaller.
 * **The barrier** makes no system call with `hooks` on kernels that do not preempt themselves. On others a \
 program can be skipped, which only a system call tells, and with `notify` the queue has to be read.
 ";

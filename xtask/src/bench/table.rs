@@ -38,6 +38,9 @@ const fn goal(
 const POINT: &str = "is P a mount point";
 const CACHE: &str = "a path of nine names is nine look-ups in memory that no cache has";
 
+/// A namespace has at most 100,000 mounts (`fs.mount-max`), the machine's own among them.
+const LARGE: u64 = 90_000;
+
 /// The targets of the design.
 const GOALS: &[Goal] = &[
     goal(POINT, "mountwatch", Target::AtMost(100.0), 0, CACHE),
@@ -50,7 +53,13 @@ const GOALS: &[Goal] = &[
     ),
     goal(POINT, "mountwatch", Target::Less(20.0, "statx"), 0, CACHE),
     goal(POINT, "mountwatch", Target::Less(500_000.0, "mountinfo"), 10_000, CACHE),
-    goal("a mount by its ID", "mountwatch", Target::AtMost(100.0), 0, CACHE),
+    goal(
+        "a mount by its ID",
+        "mountwatch",
+        Target::AtMost(100.0),
+        0,
+        "two look-ups in memory that no cache has",
+    ),
     goal(
         "all mounts below a mount (10)",
         "mountwatch",
@@ -63,7 +72,7 @@ const GOALS: &[Goal] = &[
         "mountwatch",
         Target::Less(250.0, "statx+listmount+statmount"),
         10_000,
-        "the peer is faster on this machine",
+        "eleven paths are made; the peer takes the longer the more mounts there are",
     ),
     goal(
         "a change, from the return of mount(2)",
@@ -83,14 +92,14 @@ const GOALS: &[Goal] = &[
         "memory per mount",
         "mountwatch",
         Target::AtMost(400.0),
-        100_000,
+        LARGE,
         "names and indexes, see the text",
     ),
     goal(
         "memory per copied mount",
         "mountwatch",
         Target::AtMost(150.0),
-        100_000,
+        LARGE,
         "a mount and its entries in eight indexes, see the text",
     ),
     goal(

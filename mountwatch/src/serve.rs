@@ -47,12 +47,12 @@ pub use exporter::Exports;
 
 /// Where the agent's socket is by default.
 pub const SOCKET: &str = "/run/mountwatch/mountwatch.sock";
+/// Its mode by default: root and the group.
+pub const SOCKET_MODE: u32 = 0o660;
 /// Where the mapped tables are handed out by default.
 pub const MAPPED_SOCKET: &str = "/run/mountwatch/mapped.sock";
 /// Everybody may connect there: what is handed out is what each has a right to.
 const MAPPED_SOCKET_MODE: u32 = 0o666;
-/// Its mode by default: root and the group.
-pub const SOCKET_MODE: u32 = 0o660;
 
 /// Threads that answer; the tracker, the barrier and the journal have one each besides.
 const THREADS: usize = 2;

@@ -46,16 +46,5 @@ pub(super) fn apply(
 
 /// When an event was seen first, CLOCK_MONOTONIC in nanoseconds.
 pub(super) fn ktime_of(event: &Event) -> u64 {
-    match event {
-        Event::Mount(origin, _)
-        | Event::MountGone(origin, _)
-        | Event::Dentry(origin, _)
-        | Event::Super(origin, _)
-        | Event::GroupDead(origin, _)
-        | Event::NamespaceBorn(origin, _)
-        | Event::NamespaceGone(origin, _)
-        | Event::Glimpsed(origin, _)
-        | Event::Commit(origin, _)
-        | Event::Call(origin, _) => origin.ktime_ns,
-    }
+    event.origin().ktime_ns
 }

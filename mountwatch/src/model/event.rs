@@ -73,6 +73,24 @@ pub enum Event {
     Call(Origin, Box<CallEvent>),
 }
 
+impl Event {
+    /// Where it was seen, when, and whose it is.
+    pub(crate) fn origin(&self) -> &Origin {
+        match self {
+            Self::Mount(origin, _)
+            | Self::MountGone(origin, _)
+            | Self::Dentry(origin, _)
+            | Self::Super(origin, _)
+            | Self::GroupDead(origin, _)
+            | Self::NamespaceBorn(origin, _)
+            | Self::NamespaceGone(origin, _)
+            | Self::Glimpsed(origin, _)
+            | Self::Commit(origin, _)
+            | Self::Call(origin, _) => origin,
+        }
+    }
+}
+
 /// The state of a mount.
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent fact")]
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,7 +1,7 @@
 //! Where an operation is told among the changes that are told with it: after the last one of its own,
 //! before those of its thread's next call. Pure.
 
-use crate::model::{Event, Origin};
+use crate::model::Event;
 use std::collections::HashMap;
 
 /// A call of a thread, by its begin.
@@ -9,24 +9,9 @@ type CallKey = (u32, u64);
 /// Ends of calls by the place of a change.
 type Places = HashMap<usize, Vec<Event>>;
 
-fn origin_of(event: &Event) -> &Origin {
-    match event {
-        Event::Mount(origin, _)
-        | Event::MountGone(origin, _)
-        | Event::Dentry(origin, _)
-        | Event::Super(origin, _)
-        | Event::GroupDead(origin, _)
-        | Event::NamespaceBorn(origin, _)
-        | Event::NamespaceGone(origin, _)
-        | Event::Glimpsed(origin, _)
-        | Event::Commit(origin, _)
-        | Event::Call(origin, _) => origin,
-    }
-}
-
 /// The call in which something happened.
 pub(super) fn call_of(event: &Event) -> CallKey {
-    let origin = origin_of(event);
+    let origin = event.origin();
     (origin.tid, origin.begin_ktime_ns)
 }
 
@@ -85,7 +70,7 @@ pub(super) fn put_ends(changes: &mut Vec<Event>, from: usize, ends: Vec<Event>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Bytes, Call, CallEvent, CommitEvent, Surroundings};
+    use crate::model::{Bytes, Call, CallEvent, CommitEvent, Origin, Surroundings};
 
     fn origin(tid: u32, begin_ktime_ns: u64) -> Origin {
         Origin { tid, begin_ktime_ns, ..Origin::NOBODY }

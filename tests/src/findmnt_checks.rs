@@ -62,6 +62,11 @@ pub(crate) fn reason_to_skip(name: &str) -> Option<String> {
 fn odd_world(setting: &Setting) -> Result<World> {
     let mut world = World::new(&setting.base)?;
     for line in [
+        // What is mounted later gets their numbers: a tree has another order than the kernel's list.
+        "mkdir -p /z/0",
+        "mkdir /z/1",
+        "mount tmpfs /z/0",
+        "mount tmpfs /z/1",
         "mkdir /a",
         "mount tmpfs -s \"with blank\" -o size=64k,nodev /a",
         "make shared /a",
@@ -72,6 +77,8 @@ fn odd_world(setting: &Setting) -> Result<World> {
         "mkdir \"/q$`'x\"",
         "mount tmpfs -s \"s$`'\" \"/q$`'x\"",
         "mkdir /d",
+        "umount /z/0",
+        "umount /z/1",
         "rbind /a /d",
         "mkdir -p /gone/root",
         "mkdir /e",

@@ -112,10 +112,11 @@ impl ListArgs {
         self.path.as_deref().or(self.mountpoint.as_deref())
     }
 
-    /// As findmnt(8): a tree, except for what is mounted at one path.
+    /// As findmnt(8): a tree, except for what is at one path or of one source, and for one line.
     pub(super) fn shape(&self) -> Shape {
-        let is_one_place = (self.at().is_some() || self.target.is_some()) && !self.submounts;
-        let is_flat = self.list || self.raw || self.pairs || is_one_place;
+        let is_one = self.at().is_some() || self.target.is_some() || self.source.is_some();
+        let is_cut_out = (is_one || self.first_only) && !self.submounts;
+        let is_flat = self.list || self.raw || self.pairs || is_cut_out;
         if self.tree || !is_flat {
             Shape::Tree(if self.ascii { Symbols::Ascii } else { Symbols::Utf8 })
         } else if self.submounts {
@@ -218,6 +219,9 @@ mod tests {
             ("-a", Shape::Tree(Symbols::Ascii)),
             ("/x", Shape::Flat),
             ("-T /x", Shape::Flat),
+            ("-S x", Shape::Flat),
+            ("-f -t x", Shape::Flat),
+            ("-t x", tree),
             ("-R /x", tree),
             ("-R -l /x", Shape::TreeOrder),
             ("-l", Shape::Flat),

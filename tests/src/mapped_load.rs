@@ -104,7 +104,13 @@ fn check(setting: &Setting, reads: u64, at: &dyn Fn(&str)) -> Result<()> {
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     let status = tracker.status()?;
-    ensure!((status.losses, status.anomalies) == (0, 0), "{} losses", status.losses);
+    ensure!(
+        (status.losses, status.anomalies) == (0, 0),
+        "{} losses, {} anomalies: {:?}",
+        status.losses,
+        status.anomalies,
+        status.counters
+    );
     Ok(())
 }
 

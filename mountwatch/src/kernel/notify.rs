@@ -98,7 +98,7 @@ impl Default for NotifyConfig {
 /// What one drain gave besides events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
-    /// Notifications or records were lost: everything needs a scan.
+    /// Notifications were lost, or nobody came to an end: everything needs a scan.
     pub lost: bool,
     /// Namespaces that are new and that the events tell as a whole: they need no scan.
     pub listed: Vec<NamespaceInode>,
@@ -113,6 +113,8 @@ pub struct Notify {
     calls: Calls,
     ring: Ring,
     queue: File,
+    /// What the queue is read into.
+    buffer: Vec<u8>,
     callers: Callers,
     reader: CallReader,
     is_followed: bool,
@@ -126,12 +128,12 @@ pub struct Notify {
     /// Skipped programs whose spares have not run, and those without a spare.
     skips_left: u64,
     skips_lost: u64,
-    arguments_lost: u64,
+    /// Records that found no room or were not understood, and what they lack.
+    untold: u64,
     /// How often everything was looked at because a call was not seen.
     unseen: u64,
     /// Drains that came to no end of what changed while it was looked at.
     unsettled: u64,
-    losses: u64,
     /// When the last drain began.
     drained_ns: u64,
     /// When it was asked last how often programs were skipped.
@@ -161,6 +163,7 @@ impl Notify {
             calls,
             ring,
             queue,
+            buffer: Vec::new(),
             callers: Callers::new(config.descendants_of),
             reader: CallReader::default(),
             is_followed: false,
@@ -172,10 +175,9 @@ impl Notify {
             births_skipped: 0,
             skips_left: 0,
             skips_lost: 0,
-            arguments_lost: 0,
+            untold: 0,
             unseen: 0,
             unsettled: 0,
-            losses: 0,
             drained_ns: 0,
             skips_read_ns: 0,
             glimpses: HashMap::new(),
@@ -192,7 +194,6 @@ impl Notify {
         // Calls that were under way came without a begin. What they did is seen by the first scan.
         notify.calls.read_skips();
         notify.is_unseen();
-        notify.losses = notify.count_losses();
         Ok(notify)
     }
 
@@ -202,12 +203,13 @@ impl Notify {
         let now_ns = host::monotonic_ns();
         let reads_skips =
             is_asked || now_ns.saturating_sub(self.skips_read_ns) > SKIPS_UNREAD_MAX_NS;
-        let begin = out.len();
+        let (begin, unsettled) = (out.len(), self.unsettled);
         let mut drained = Drained::default();
         self.callers.begin_drain(self.drained_ns);
         // The queue first: the begin of a call is in the ring before what it notifies is in the queue.
         let mut notifications = Vec::new();
-        queue::read_all(&self.queue, &mut notifications).map_err(NotifyError::Read)?;
+        queue::read_all(&self.queue, &mut self.buffer, &mut notifications)
+            .map_err(NotifyError::Read)?;
         let mut asked = self.take_records();
         drained.ring_used_bytes = asked.ring_used_bytes;
         for birth in asked.births {
@@ -242,9 +244,10 @@ impl Notify {
         };
         let ended = self.ended.extract_if(.., is_over).map(|(_, event)| event).collect();
         order::put_ends(out, begin, ended);
-        let losses = self.count_losses();
-        drained.lost |= losses > self.losses;
-        self.losses = losses;
+        drained.lost |= self.unsettled > unsettled;
+        if drained.lost {
+            log::warn!("something was lost, everything is scanned again: {:?}", self.counters());
+        }
         self.drained_ns = now_ns;
         Ok(drained)
     }
@@ -345,6 +348,7 @@ impl Notify {
             ("calls_unseen", self.unseen),
             ("skips_spared", lost(counter::SKIPS_SPARED)),
             ("records_undecoded", self.undecoded),
+            ("drains_unsettled", self.unsettled),
             ("notifications", self.notifications),
             ("notifications_lost", self.overflows),
             ("looks", self.looks()),
@@ -353,16 +357,9 @@ impl Notify {
         ]
     }
 
-    /// Records that found no room, and what was not understood.
-    fn count_losses(&self) -> u64 {
-        let losses = self.calls.losses();
-        let unseen = losses.counter(counter::ARGUMENTS_LOST);
-        let unplaced = losses.counter(counter::LOSSES_UNPLACED);
-        losses.placed() - unseen + unplaced + self.undecoded + self.unsettled
-    }
-
-    /// Whether a call was not seen, or not what it was given: the kernel skipped a program and its
-    /// spare. A program is skipped a moment before its spare runs: that is waited for.
+    /// Whether a call was not seen, or not all of it: the kernel skipped a program and its spare, or
+    /// there was no room for a record. A program is skipped a moment before its spare runs: that is
+    /// waited for.
     fn is_unseen(&mut self) -> bool {
         let mut losses = self.calls.skips();
         let mut patience = SPARE_PATIENCE;
@@ -376,12 +373,13 @@ impl Notify {
         let is_skipped =
             losses.skips_left() > self.skips_left || losses.skips_lost > self.skips_lost;
         let births = self.calls.births_skipped();
-        let arguments = self.calls.losses().counter(counter::ARGUMENTS_LOST);
-        let is_more = births > self.births_skipped || arguments > self.arguments_lost;
+        let counted = self.calls.losses();
+        let untold = counted.placed() + counted.counter(counter::LOSSES_UNPLACED) + self.undecoded;
+        let is_more = births > self.births_skipped || untold > self.untold;
         self.skips_left = losses.skips_left();
         self.skips_lost = losses.skips_lost;
         self.births_skipped = births;
-        self.arguments_lost = arguments;
+        self.untold = untold;
         is_skipped || is_more
     }
 

@@ -29,6 +29,17 @@ pub(super) struct Glimpse {
     begin_ktime_ns: u64,
 }
 
+/// Where in the list the end of each mount is told that left its namespace: none ever comes back.
+fn ends(notifications: &[Notification]) -> HashMap<MountKey, usize> {
+    let left = notifications.iter().enumerate().filter_map(|(at, told)| match told {
+        Notification::Mount { id, is_attached: false, is_detached: true, .. } => {
+            Some((MountKey(id.0), at))
+        }
+        _ => None,
+    });
+    left.collect()
+}
+
 /// For each thread, in the order of its notifications: the call that each belongs to, as when it
 /// began, and its time.
 type Causes = HashMap<u32, VecDeque<Option<(u64, u64)>>>;
@@ -72,9 +83,10 @@ impl Notify {
     ) -> Result<bool, NotifyError> {
         let mut lost = false;
         let mut causes = self.causes(notifications);
+        let ends = ends(notifications);
         let mut change: Option<(Origin, usize)> = None;
         let mut moved = HashMap::new();
-        for notification in notifications {
+        for (at, notification) in notifications.iter().enumerate() {
             log::trace!("{notification:?}");
             let Notification::Mount { id, is_attached, is_detached, tid } = *notification else {
                 self.overflows += 1;
@@ -101,7 +113,12 @@ impl Notify {
                 }
             };
             let key = MountKey(id.0);
-            if is_attached {
+            if is_attached && ends.get(&key).is_some_and(|end| *end > at) {
+                // It is gone: to look for it in every namespace would take longer than to mount it.
+                if self.teller.table.mount(key).is_none() {
+                    self.glimpse(key, origin, begin_ktime_ns);
+                }
+            } else if is_attached {
                 let hint = self.callers.latest(tid).map(|call| NamespaceKey(call.ns_id));
                 if !self.teller.notified(key, hint, origin, out)? {
                     self.glimpse(key, origin, begin_ktime_ns);

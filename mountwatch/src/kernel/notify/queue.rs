@@ -30,12 +30,17 @@ pub(super) enum Notification {
     Overflow,
 }
 
-/// Takes everything that is in the queue.
-pub(super) fn read_all(queue: &File, out: &mut Vec<Notification>) -> io::Result<()> {
-    let mut buffer = vec![0; READ_BYTES];
+/// Takes everything that is in the queue. The buffer is used again: to make one takes as long as all else
+/// for a notification.
+pub(super) fn read_all(
+    queue: &File,
+    buffer: &mut Vec<u8>,
+    out: &mut Vec<Notification>,
+) -> io::Result<()> {
+    buffer.resize(READ_BYTES, 0);
     let mut queue = queue;
     loop {
-        match queue.read(&mut buffer) {
+        match queue.read(buffer) {
             Ok(0) => return Ok(()),
             Ok(bytes) => parse(buffer.get(..bytes).unwrap_or_default(), out),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),

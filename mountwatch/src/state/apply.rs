@@ -65,10 +65,16 @@ impl State {
         };
         self.told.insert(event.key, self.sequence);
         self.refresh_super_flags(event);
-        let mount = mount_of(namespace, event);
+        let mut mount = mount_of(namespace, event);
         let known = self.tables.mount(event.key);
         if known.is_some_and(|known| **known == mount) {
             return;
+        }
+        // All copies of a mount have one source, and most mounts are copies.
+        if let Some(other) = self.tables.showing_super(mount.super_block).next()
+            && other.source == mount.source
+        {
+            mount.source = Arc::clone(&other.source);
         }
         let provenance = self.provenance(origin, event);
         // Nobody sees paths or options of a detached tree: what it needs is told with its attachment.

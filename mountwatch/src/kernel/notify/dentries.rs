@@ -8,24 +8,27 @@
 //! that name and all below it: the mounts that rest on those are looked at again, and so get new
 //! keys for their new places.
 
+use crate::maps::{Sorted, Trie};
 use crate::model::{Bytes, DentryEvent, DentryKey, Device};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
 use mountwatch_common::name;
-use std::collections::BTreeSet;
+use std::hash::BuildHasher as _;
 
 /// What the kernel appends to the path of a dentry that was deleted.
 const DELETED: &[u8] = b"//deleted";
 
-/// The keys given out.
+/// The keys given out. A mount rests on some four of them: its memory is mostly theirs.
 #[derive(Debug, Default)]
 pub(in crate::kernel) struct Dentries {
     last: u64,
-    keys: HashMap<Place, DentryKey>,
-    places: HashMap<DentryKey, Place>,
+    places: Trie<DentryKey, Place>,
+    /// Keys by the hashes of their places, which are in the other table.
+    keys: HashTable<DentryKey>,
+    hasher: hashbrown::DefaultHashBuilder,
     /// Dentries by their parents.
-    children: BTreeSet<(DentryKey, DentryKey)>,
+    children: Sorted<(DentryKey, DentryKey)>,
     /// Dentries by the hashes of their names.
-    names: BTreeSet<(u64, DentryKey)>,
+    names: Sorted<(u64, DentryKey)>,
     /// Dentries by the bits of their names: how many.
     bits: HashMap<u32, u32>,
     /// Hashes of the names that are new since [`Self::take_fresh`].
@@ -77,13 +80,16 @@ impl Dentries {
 
     /// The index does not need it any more. Gives the bit of its name if no other one has that.
     pub(in crate::kernel) fn forget(&mut self, key: DentryKey) -> Option<u32> {
-        let place = self.places.remove(&key)?;
-        self.keys.remove(&place);
+        let place = self.places.remove(key)?;
+        if let Ok(entry) = self.keys.find_entry(self.hasher.hash_one(&place), |known| *known == key)
+        {
+            entry.remove();
+        }
         if let Place::Name(parent, _) | Place::Deleted(parent, _) = &place {
-            self.children.remove(&(*parent, key));
+            self.children.remove((*parent, key));
         }
         let hash = hash_of(&place)?;
-        self.names.remove(&(hash, key));
+        self.names.remove((hash, key));
         let bit = name::bit(hash);
         let count = self.bits.get_mut(&bit)?;
         *count -= 1;
@@ -96,7 +102,7 @@ impl Dentries {
 
     fn named(&self, hash: u64) -> impl Iterator<Item = DentryKey> + '_ {
         let all = (hash, DentryKey(0))..=(hash, DentryKey(u64::MAX));
-        self.names.range(all).map(|(_, key)| *key)
+        self.names.range(all).map(|(_, key)| key)
     }
 
     /// Hashes of names that are new since the last call.
@@ -110,14 +116,14 @@ impl Dentries {
     /// Dentries whose name has one of these hashes, and all below them. 0: any name.
     pub(super) fn at_and_below(&self, hashes: &[u64]) -> Vec<DentryKey> {
         let mut found: Vec<DentryKey> = if hashes.contains(&0) {
-            self.names.iter().map(|(_, key)| *key).collect()
+            self.names.iter().map(|(_, key)| key).collect()
         } else {
             hashes.iter().flat_map(|hash| self.named(*hash)).collect()
         };
         let mut at = 0;
         while let Some(key) = found.get(at).copied() {
             let below = (key, DentryKey(0))..=(key, DentryKey(u64::MAX));
-            found.extend(self.children.range(below).map(|(_, child)| *child));
+            found.extend(self.children.range(below).map(|(_, child)| child));
             at += 1;
         }
         found.sort_unstable();
@@ -129,14 +135,16 @@ impl Dentries {
     pub(in crate::kernel) fn tell_all(&self, told: &mut impl FnMut(DentryEvent)) {
         let mut places: Vec<_> = self.places.iter().collect();
         // A parent has a lower key than its children.
-        places.sort_unstable_by_key(|(key, _)| **key);
+        places.sort_unstable_by_key(|(key, _)| *key);
         for (key, place) in places {
             told(event(*key, place));
         }
     }
 
     fn key(&mut self, place: Place, told: &mut impl FnMut(DentryEvent)) -> DentryKey {
-        if let Some(key) = self.keys.get(&place) {
+        let hash_of_place = self.hasher.hash_one(&place);
+        let is_it = |key: &DentryKey| self.places.get(*key) == Some(&place);
+        if let Some(key) = self.keys.find(hash_of_place, is_it) {
             return *key;
         }
         self.last += 1;
@@ -150,8 +158,9 @@ impl Dentries {
             *self.bits.entry(name::bit(hash)).or_default() += 1;
             self.fresh.push(hash);
         }
-        self.keys.insert(place.clone(), key);
         self.places.insert(key, place);
+        let hash = |key: &DentryKey| self.places.get(*key).map_or(0, |it| self.hasher.hash_one(it));
+        self.keys.insert_unique(hash_of_place, key, hash);
         key
     }
 }

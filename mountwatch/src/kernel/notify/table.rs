@@ -1,11 +1,12 @@
 //! What was told: by it a look finds out what changed, and a notification which namespace it is
 //! about and which other mounts it concerns.
 
+use crate::maps::{Sorted, Trie};
 use crate::model::{
-    DentryKey, Device, MountEvent, MountKey, NamespaceEvent, NamespaceKey, PeerGroupId, SuperEvent,
+    Bytes, DentryKey, Device, MountAttributes, MountEvent, MountId, MountKey, NamespaceEvent,
+    NamespaceKey, PeerGroupId, SuperEvent, SuperFlags,
 };
 use hashbrown::HashMap;
-use std::collections::BTreeSet;
 
 /// The first of all keys, for the begin of a range.
 const FIRST: MountKey = MountKey(0);
@@ -20,77 +21,127 @@ pub(super) struct Marked {
     pub(super) root: MountKey,
 }
 
+/// What was told of a mount, as far as it can change or something is found by it: the index has the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) parent: MountKey,
+    pub(super) namespace: Option<NamespaceKey>,
+    pub(super) root: DentryKey,
+    pub(super) mountpoint: DentryKey,
+    pub(super) peer_group: Option<PeerGroupId>,
+    pub(super) master: Option<PeerGroupId>,
+    pub(super) attributes: MountAttributes,
+    pub(super) super_flags: SuperFlags,
+    pub(super) unbindable: bool,
+    is_namespace_root: bool,
+    device: Device,
+    parent_id: MountId,
+    source: Bytes,
+}
+
+impl Told {
+    fn of(event: &MountEvent) -> Self {
+        Self {
+            parent: event.parent,
+            namespace: event.namespace,
+            root: event.root,
+            mountpoint: event.mountpoint,
+            peer_group: event.peer_group,
+            master: event.master,
+            attributes: event.attributes,
+            super_flags: event.super_flags,
+            unbindable: event.unbindable,
+            is_namespace_root: event.is_namespace_root,
+            device: event.device,
+            parent_id: event.parent_id,
+            source: Bytes::clone(&event.source),
+        }
+    }
+}
+
 /// Mounts, namespaces and super blocks as they were told last.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    mounts: HashMap<MountKey, MountEvent>,
-    places: BTreeSet<(MountKey, DentryKey, MountKey)>,
+    mounts: Trie<MountKey, Told>,
+    places: Sorted<(MountKey, DentryKey, MountKey)>,
     /// Mounts by their roots and by their mountpoints.
-    resting: BTreeSet<(DentryKey, MountKey)>,
-    members: BTreeSet<(NamespaceKey, MountKey)>,
-    slaves: BTreeSet<(PeerGroupId, MountKey)>,
-    supers: HashMap<Device, (SuperEvent, BTreeSet<MountKey>)>,
+    resting: Sorted<(DentryKey, MountKey)>,
+    members: Sorted<(NamespaceKey, MountKey)>,
+    slaves: Sorted<(PeerGroupId, MountKey)>,
+    showing: Sorted<(Device, MountKey)>,
+    supers: HashMap<Device, SuperEvent>,
     namespaces: HashMap<NamespaceKey, Marked>,
     /// The same in the order in which they were found: the order of birth, mostly.
     order: Vec<NamespaceKey>,
 }
 
 impl Table {
-    pub(super) fn mount(&self, key: MountKey) -> Option<&MountEvent> {
-        self.mounts.get(&key)
+    pub(super) fn mount(&self, key: MountKey) -> Option<&Told> {
+        self.mounts.get(key)
     }
 
-    /// Puts a mount and gives what was known of it.
-    pub(super) fn put_mount(&mut self, event: MountEvent) -> Option<MountEvent> {
-        let before = self.unlink(event.key);
-        let key = event.key;
-        self.places.insert((event.parent, event.mountpoint, key));
-        self.resting.extend([(event.root, key), (event.mountpoint, key)]);
-        if let Some(namespace) = event.namespace {
+    /// Puts a mount. Gives what was known of it, and whether that was something else.
+    pub(super) fn put_mount(&mut self, event: &MountEvent) -> (Option<Told>, bool) {
+        let (key, told) = (event.key, Told::of(event));
+        if self.mounts.get(key) == Some(&told) {
+            return (Some(told), false);
+        }
+        let before = self.unlink(key);
+        self.places.insert((told.parent, told.mountpoint, key));
+        self.resting.insert((told.root, key));
+        self.resting.insert((told.mountpoint, key));
+        if let Some(namespace) = told.namespace {
             self.members.insert((namespace, key));
         }
-        if let Some(master) = event.master {
+        if let Some(master) = told.master {
             self.slaves.insert((master, key));
         }
-        if let Some((_, mounts)) = self.supers.get_mut(&event.device) {
-            mounts.insert(key);
-        }
-        self.mounts.insert(key, event);
-        before
+        self.showing.insert((told.device, key));
+        self.mounts.insert(key, told);
+        (before, true)
     }
 
     /// Takes a mount out, with its super block if no other mount shows it: the next super block
     /// of that device is another one, and the index forgets the options at the same moment.
-    pub(super) fn take_mount(&mut self, key: MountKey) -> Option<MountEvent> {
-        let event = self.unlink(key)?;
-        if self.supers.get(&event.device).is_some_and(|(_, mounts)| mounts.is_empty()) {
-            self.supers.remove(&event.device);
+    pub(super) fn take_mount(&mut self, key: MountKey) -> Option<Told> {
+        let told = self.unlink(key)?;
+        if self.first_showing(told.device).is_none() {
+            self.supers.remove(&told.device);
         }
-        Some(event)
+        Some(told)
     }
 
-    fn unlink(&mut self, key: MountKey) -> Option<MountEvent> {
-        let event = self.mounts.remove(&key)?;
-        self.places.remove(&(event.parent, event.mountpoint, key));
-        self.resting.remove(&(event.root, key));
-        self.resting.remove(&(event.mountpoint, key));
-        if let Some(namespace) = event.namespace {
-            self.members.remove(&(namespace, key));
+    fn unlink(&mut self, key: MountKey) -> Option<Told> {
+        let told = self.mounts.remove(key)?;
+        self.places.remove((told.parent, told.mountpoint, key));
+        self.resting.remove((told.root, key));
+        self.resting.remove((told.mountpoint, key));
+        if let Some(namespace) = told.namespace {
+            self.members.remove((namespace, key));
         }
-        if let Some(master) = event.master {
-            self.slaves.remove(&(master, key));
+        if let Some(master) = told.master {
+            self.slaves.remove((master, key));
         }
-        if let Some((_, mounts)) = self.supers.get_mut(&event.device) {
-            mounts.remove(&key);
-        }
-        Some(event)
+        self.showing.remove((told.device, key));
+        Some(told)
+    }
+
+    /// A mount's source, as the same bytes that were told before: all copies of a mount have one.
+    pub(super) fn source(&self, key: MountKey, device: Device, source: &[u8]) -> Bytes {
+        let told = self.mount(key).or_else(|| self.mount(self.first_showing(device)?));
+        let same = told.map(|told| &told.source).filter(|known| known[..] == *source);
+        same.map_or_else(|| source.into(), Bytes::clone)
+    }
+
+    fn first_showing(&self, device: Device) -> Option<MountKey> {
+        self.showing.range((device, FIRST)..=(device, LAST)).next().map(|(_, key)| key)
     }
 
     /// The mounts that sit on this one.
     pub(super) fn children(&self, key: MountKey) -> Vec<MountKey> {
         self.places
             .range((key, DentryKey(0), FIRST)..=(key, DentryKey(u64::MAX), LAST))
-            .map(|(_, _, child)| *child)
+            .map(|(_, _, child)| child)
             .filter(|child| *child != key)
             .collect()
     }
@@ -115,7 +166,7 @@ impl Table {
     pub(super) fn at(&self, parent: MountKey, mountpoint: DentryKey) -> Vec<MountKey> {
         self.places
             .range((parent, mountpoint, FIRST)..=(parent, mountpoint, LAST))
-            .map(|(_, _, mount)| *mount)
+            .map(|(_, _, mount)| mount)
             .collect()
     }
 
@@ -123,36 +174,29 @@ impl Table {
     pub(super) fn resting_on(&self, dentries: &[DentryKey]) -> Vec<MountKey> {
         let on = |dentry: &DentryKey| {
             let all = (*dentry, FIRST)..=(*dentry, LAST);
-            self.resting.range(all).map(|(_, mount)| *mount)
+            self.resting.range(all).map(|(_, mount)| mount)
         };
         dentries.iter().flat_map(on).collect()
     }
 
     /// The mounts of a namespace.
     pub(super) fn members(&self, namespace: NamespaceKey) -> Vec<MountKey> {
-        self.members
-            .range((namespace, FIRST)..=(namespace, LAST))
-            .map(|(_, mount)| *mount)
-            .collect()
+        self.members.range((namespace, FIRST)..=(namespace, LAST)).map(|(_, mount)| mount).collect()
     }
 
     /// The slaves of a peer group.
     pub(super) fn slaves(&self, group: PeerGroupId) -> Vec<MountKey> {
-        self.slaves.range((group, FIRST)..=(group, LAST)).map(|(_, mount)| *mount).collect()
+        self.slaves.range((group, FIRST)..=(group, LAST)).map(|(_, mount)| mount).collect()
     }
 
     /// Puts a super block and gives what was known of it.
     pub(super) fn put_super(&mut self, event: &SuperEvent) -> Option<SuperEvent> {
-        if let Some((known, _)) = self.supers.get_mut(&event.device) {
-            return Some(std::mem::replace(known, event.clone()));
-        }
-        self.supers.insert(event.device, (event.clone(), BTreeSet::new()));
-        None
+        self.supers.insert(event.device, event.clone())
     }
 
     /// One mount of each super block.
     pub(super) fn one_of_each_super(&self) -> Vec<MountKey> {
-        self.supers.values().filter_map(|(_, mounts)| mounts.first().copied()).collect()
+        self.supers.keys().filter_map(|device| self.first_showing(*device)).collect()
     }
 
     pub(super) fn namespace(&self, key: NamespaceKey) -> Option<&Marked> {
@@ -204,11 +248,12 @@ mod tests {
             master: Some(PeerGroupId(7)),
             ..MountEvent::default()
         };
-        assert!(table.put_mount(at(1, 5)).is_none());
-        assert!(table.put_mount(at(2, 6)).is_some());
+        assert!(table.put_mount(&at(1, 5)).0.is_none());
+        assert!(!table.put_mount(&at(1, 5)).1, "nothing new");
+        assert!(table.put_mount(&at(2, 6)).0.is_some());
         assert!(table.children(MountKey(1)).is_empty());
         assert_eq!(table.children(MountKey(2)), [MountKey(3)]);
-        table.put_mount(MountEvent {
+        table.put_mount(&MountEvent {
             key: MountKey(4),
             parent: MountKey(3),
             ..MountEvent::default()

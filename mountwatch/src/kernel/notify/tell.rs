@@ -2,7 +2,7 @@
 
 use super::dentries::{self, Dentries};
 use super::look::{Look, LookError};
-use super::table::{Marked, Table, outwards};
+use super::table::{Marked, Table, Told, outwards};
 use crate::model::{
     Bytes, DentryEvent, DentryKey, Event, MountEvent, MountId, MountKey, NamespaceEvent,
     NamespaceId, NamespaceInode, NamespaceKey, Origin, PeerGroupId, SuperEvent, SuperKey,
@@ -215,7 +215,11 @@ impl Teller {
             peer_group: found.is_shared.then(|| group(found.peer_group)),
             master: found.is_slave.then(|| group(found.master)),
             unbindable: found.is_unbindable,
-            source: found.source.as_deref().unwrap_or_default().into(),
+            source: self.table.source(
+                MountKey(found.unique_id),
+                found.device,
+                found.source.as_deref().unwrap_or_default(),
+            ),
             copied_from: None,
         }
     }
@@ -261,13 +265,10 @@ impl Teller {
 
     /// Takes a mount into the table and tells it if that says something new.
     fn put(&mut self, event: MountEvent, tell: Tell, origin: Origin, out: &mut Vec<Event>) -> bool {
-        let before = self.table.put_mount(event.clone());
-        let is_new = before.as_ref() != Some(&event);
-        if let Some(before) = &before
-            && is_new
-        {
+        let (before, is_new) = self.table.put_mount(&event);
+        if let (Some(before), true) = (&before, is_new) {
             self.left.extend(before.peer_group.filter(|_| before.peer_group != event.peer_group));
-            if attributes(before) != attributes(&event) {
+            if !has_attributes(before, &event) {
                 self.altered.push(event.key);
             }
         }
@@ -290,7 +291,8 @@ impl Teller {
         // Mounts on top of it may have slid down; those that left with it say so themselves.
         self.again.extend(self.table.children(key));
         let namespace = before.namespace;
-        out.push(Event::MountGone(origin, Box::new(before)));
+        let event = MountEvent { key, master: before.master, ..MountEvent::default() };
+        out.push(Event::MountGone(origin, Box::new(event)));
         if let Some(namespace) = namespace
             && self.table.namespace(namespace).is_some_and(|marked| marked.root == key)
         {
@@ -416,10 +418,11 @@ fn way<'a>(found: &'a Statmount, above: &Statmount) -> Option<&'a [u8]> {
     }
 }
 
-/// What changes without a notification.
-fn attributes(event: &MountEvent) -> impl PartialEq + use<> {
-    let group = (event.peer_group, event.master, event.unbindable);
-    (event.attributes, event.super_flags, group)
+/// Whether nothing is different of what changes without a notification.
+fn has_attributes(before: &Told, event: &MountEvent) -> bool {
+    (before.peer_group, before.master, before.unbindable)
+        == (event.peer_group, event.master, event.unbindable)
+        && (before.attributes, before.super_flags) == (event.attributes, event.super_flags)
 }
 
 /// The directory on which it is mounted was renamed out of the tree that its parent shows: no path
@@ -429,7 +432,7 @@ fn has_escaped(found: &Statmount, above: &Statmount) -> bool {
     found.mountpoint.is_none() && above.mountpoint.is_some() && shows_a_part
 }
 
-fn is_at_same_place(before: &MountEvent, event: &MountEvent) -> bool {
+fn is_at_same_place(before: &Told, event: &MountEvent) -> bool {
     (before.parent, before.mountpoint) == (event.parent, event.mountpoint)
 }
 

@@ -128,6 +128,11 @@ impl Mapped {
     pub fn mount(&mut self, which: WhichMount) -> Result<Answer<Option<MountInfo>>, MappedError> {
         self.ask(|reader| reader.mount(which))
     }
+
+    /// As [`Reader::children`].
+    pub fn children(&mut self, which: WhichMount) -> Result<Answer<Vec<MountInfo>>, MappedError> {
+        self.ask(|reader| reader.children(which))
+    }
 }
 
 fn done(bytes: &[u8; REPLY_BYTES]) -> Result<Reply, MappedError> {

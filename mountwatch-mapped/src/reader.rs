@@ -115,6 +115,16 @@ pub enum WhichMount {
     UniqueId(u64),
 }
 
+impl WhichMount {
+    /// The kind of the number, and the number, as the table has them.
+    fn number(self) -> (u64, u64) {
+        match self {
+            Self::Id(id) => (ID_REUSED, u64::from(id)),
+            Self::UniqueId(id) => (ID_UNIQUE, id),
+        }
+    }
+}
+
 /// Reads one table.
 #[derive(Debug)]
 pub struct Reader {
@@ -257,15 +267,24 @@ impl Reader {
 
     /// One mount by its number; `None` if it is not there or not seen.
     pub fn mount(&self, which: WhichMount) -> Result<Answer<Option<MountInfo>>, MappedError> {
-        let (kind, id) = match which {
-            WhichMount::Id(id) => (ID_REUSED, u64::from(id)),
-            WhichMount::UniqueId(id) => (ID_UNIQUE, id),
-        };
+        let (kind, id) = which.number();
         self.ask(|pass, from| {
             let (Some(from), Some(mount)) = (from, pass.with_id(kind, id)?) else {
                 return Ok(None);
             };
             pass.info(mount, from)
+        })
+    }
+
+    /// The mounts that sit on one, in the kernel's order; empty if that is not there.
+    pub fn children(&self, which: WhichMount) -> Result<Answer<Vec<MountInfo>>, MappedError> {
+        let (kind, id) = which.number();
+        self.ask(|pass, from| {
+            let (Some(from), Some(mount)) = (from, pass.with_id(kind, id)?) else {
+                return Ok(Vec::new());
+            };
+            let children = pass.children(mount)?;
+            pass.infos(children, from)
         })
     }
 

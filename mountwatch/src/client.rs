@@ -4,6 +4,9 @@
 //! code; its [`blocking::View`] answers [`MountQueries`](crate::query::MountQueries), as a
 //! [`SnapshotView`](crate::query::SnapshotView) of a tracker does, so that code can take either.
 //!
+//! [`mapped::View`] answers the same questions out of memory that it shares with the agent, without a
+//! round trip: a thousand times as fast, and as old as it says.
+//!
 //! ```no_run
 //! use mountwatch::client::{Whose, blocking};
 //! use mountwatch::query::{Binds, MountQueries};
@@ -16,6 +19,7 @@
 //! ```
 
 pub mod blocking;
+pub mod mapped;
 mod watching;
 
 pub use crate::proto::Malformed;
@@ -44,6 +48,9 @@ use tonic::transport::{Channel, Endpoint};
 
 /// Where an agent's socket is by default.
 pub const SOCKET: &str = crate::serve::SOCKET;
+
+/// Where an agent hands out its mapped tables by default.
+pub const MAPPED_SOCKET: &str = crate::serve::MAPPED_SOCKET;
 
 /// One message of a list or of a copy is some 200 KB.
 const ANSWER_BYTES_MAX: usize = 64 << 20;

@@ -21,6 +21,7 @@ pub(crate) use bind::is_partly_mounted;
 pub use bind::{Bind, Binds};
 pub use host::{HostPath, HostWay};
 pub use info::MountInfo;
+pub(crate) use info::path_buf;
 pub use path::{Covering, Listed, is_at_or_below};
 pub use portrait::{Neighbour, Portrait};
 pub use questions::{MountQueries, WhichMount};

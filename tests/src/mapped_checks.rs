@@ -6,10 +6,11 @@ use crate::scenario::MAIN;
 use crate::world::World;
 use anyhow::{Context as _, Result, bail, ensure};
 use mountwatch::agent::{BackendChoice, Config, Tracker};
+use mountwatch::client::mapped::View;
 use mountwatch::mapped::MappedServer;
-use mountwatch::query::{MountQueries, SnapshotView};
-use mountwatch_mapped::{Binds, Mapped, MappedError};
-use std::os::unix::ffi::OsStrExt;
+use mountwatch::model::{NamespaceInode, Provenance};
+use mountwatch::query::{Answer, Binds, MountInfo, MountQueries, SnapshotView, WhichMount};
+use mountwatch_mapped::{self as table, Mapped, MappedError};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
@@ -93,21 +94,49 @@ fn inode(world: &World, name: &str) -> Result<u32> {
     Ok(u32::try_from(fs::metadata(format!("/proc/{}/ns/mnt", task.pid))?.ino())?)
 }
 
-/// After a round trip the table shows what the tracker does.
-fn same(mapped: &mut Mapped, tracker: &Tracker, inode: u32) -> Result<usize> {
-    mapped.sync()?;
-    let listed = mapped.list()?;
+/// After a round trip the table shows what the tracker does, but for what it has not.
+fn same(table: &View, tracker: &Tracker, inode: u32) -> Result<usize> {
+    table.sync()?;
     let snapshot = tracker.now()?;
-    let namespace = snapshot.namespace_by_inode(mountwatch::model::NamespaceInode(inode));
+    let namespace = snapshot.namespace_by_inode(NamespaceInode(inode));
     let key = namespace.context("the namespace is not known")?.key;
     let from = snapshot.viewpoint_of_namespace(key).context("the namespace is empty")?;
-    let expected = SnapshotView::new(Arc::clone(&snapshot), from).list()?.value;
-    let ours: Vec<_> = listed.value.iter().map(|info| (info.id, &info.mountpoint[..])).collect();
-    let theirs: Vec<_> =
-        expected.iter().map(|info| (info.id.0, info.mountpoint.as_os_str().as_bytes())).collect();
-    ensure!(ours == theirs, "the table has {ours:?}, the index {theirs:?}");
-    ensure!(listed.age_ns < 5_000_000_000, "{} ns old", listed.age_ns);
-    Ok(ours.len())
+    let index = SnapshotView::new(Arc::clone(&snapshot), from);
+    let is_same = |what: &str, ours: Answer<Vec<MountInfo>>, theirs: Vec<MountInfo>| {
+        let theirs: Vec<_> = theirs.into_iter().map(without).collect();
+        ensure!(ours.value == theirs, "{what}: {:?}, the index {theirs:?}", ours.value);
+        ensure!(ours.coverage == *index.coverage(), "{what}: {:?}", ours.coverage);
+        Ok(())
+    };
+    let expected = index.list()?.value;
+    is_same("everything", table.list()?, expected.clone())?;
+    for info in &expected {
+        let which = WhichMount::Id(info.id);
+        is_same("children", table.children(which)?, index.children(which)?.value)?;
+        is_same("below", table.below(&info.mountpoint)?, index.below(&info.mountpoint)?.value)?;
+        let own = table.mount(which)?.value;
+        ensure!(own.as_ref() == Some(&without(info.clone())), "by its number: {own:?}");
+        for binds in [Binds::Count, Binds::Exclude] {
+            let (is, should) = (
+                table.is_mount_point(&info.mountpoint, binds)?.value,
+                index.is_mount_point(&info.mountpoint, binds)?.value,
+            );
+            ensure!(is == should, "{} {binds:?}: {is}", info.mountpoint.display());
+        }
+    }
+    ensure!(table.age()? < Duration::from_secs(5), "{:?} old", table.age()?);
+    Ok(expected.len())
+}
+
+/// Without what no table has.
+fn without(info: MountInfo) -> MountInfo {
+    MountInfo {
+        propagate_from: None,
+        provenance: Provenance::default(),
+        created_by: None,
+        changed_by: None,
+        ..info
+    }
 }
 
 /// Every change is there after a sync, in two namespaces.
@@ -118,7 +147,7 @@ fn follows(base: &Path, tracker: &Arc<Tracker>) -> Result<()> {
     let namespaces = [inode(&world, MAIN)?, inode(&world, "A")?];
     let mut tables = Vec::new();
     for inode in namespaces {
-        tables.push((inode, Mapped::connect_to(&served.socket, inode)?));
+        tables.push((inode, View::connect_to(&served.socket, NamespaceInode(inode))?));
     }
     for line in [
         "mkdir -p /s/x/y",
@@ -132,7 +161,7 @@ fn follows(base: &Path, tracker: &Arc<Tracker>) -> Result<()> {
         "umount /s/d/b",
     ] {
         world.line(MAIN, line)?;
-        for (inode, table) in &mut tables {
+        for (inode, table) in &tables {
             same(table, tracker, *inode).with_context(|| format!("after {line}"))?;
         }
     }
@@ -145,13 +174,15 @@ fn grows(base: &Path, tracker: &Arc<Tracker>) -> Result<()> {
     let served = Served::start(base, tracker)?;
     let mut world = World::new(base)?;
     let inode = inode(&world, MAIN)?;
+    let view = View::connect_to(&served.socket, NamespaceInode(inode))?;
     let mut table = Mapped::connect_to(&served.socket, inode)?;
-    let (epoch, before) = (table.reader().epoch(), same(&mut table, tracker, inode)?);
+    let (epoch, before) = (table.reader().epoch(), same(&view, tracker, inode)?);
     world.line(MAIN, "mkdir /s")?;
     for _ in 0..MANY {
         world.line(MAIN, "mount tmpfs /s")?;
     }
-    let after = same(&mut table, tracker, inode)?;
+    let after = same(&view, tracker, inode)?;
+    table.list()?;
     ensure!(after == before + MANY, "{after} mounts, {before} before");
     ensure!(table.reader().epoch() != epoch, "it is the same table");
     world.tear_down();
@@ -189,9 +220,9 @@ pub(crate) fn read_as_told(arguments: impl Iterator<Item = String>) -> Result<()
 }
 
 fn read_as_another(socket: &str, other: u32) -> Result<()> {
-    let own = Mapped::connect(socket)?.is_mount_point(b"/proc", Binds::Count)?.value;
+    let own = Mapped::connect(socket)?.is_mount_point(b"/proc", table::Binds::Count)?.value;
     let other = match Mapped::connect_to(socket, other) {
-        Ok(mut table) => table.is_mount_point(b"/", Binds::Count)?.value.to_string(),
+        Ok(mut table) => table.is_mount_point(b"/", table::Binds::Count)?.value.to_string(),
         Err(MappedError::Refused(_)) => "refused".to_owned(),
         Err(error) => return Err(error.into()),
     };
@@ -230,13 +261,13 @@ fn read_from_below(root: &Path, socket: &Path) -> Result<()> {
     rustix::process::chroot(root.join("in"))?;
     env::set_current_dir("/")?;
     let mut table = Mapped::connect("/socket")?;
-    let proc = table.is_mount_point(b"/proc", Binds::Count)?.value;
+    let proc = table.is_mount_point(b"/proc", table::Binds::Count)?.value;
     rustix::mount::mount("new", "/mnt", "tmpfs", none, None)?;
     table.sync()?;
-    let mnt = table.is_mount_point(b"/mnt", Binds::Count)?.value;
+    let mnt = table.is_mount_point(b"/mnt", table::Binds::Count)?.value;
     rustix::mount::unmount("/mnt", rustix::mount::UnmountFlags::empty())?;
     table.sync()?;
-    println!("{proc} {mnt} {}", table.is_mount_point(b"/mnt", Binds::Count)?.value);
+    println!("{proc} {mnt} {}", table.is_mount_point(b"/mnt", table::Binds::Count)?.value);
     Ok(())
 }
 
@@ -244,13 +275,13 @@ fn read_from_below(root: &Path, socket: &Path) -> Result<()> {
 fn end(base: &Path, tracker: &Arc<Tracker>) -> Result<()> {
     let served = Served::start(base, tracker)?;
     let mut table = Mapped::connect(&served.socket)?;
-    ensure!(table.is_mount_point(b"/proc", Binds::Count)?.value, "/proc is not found");
+    ensure!(table.is_mount_point(b"/proc", table::Binds::Count)?.value, "/proc is not found");
     drop(served);
-    let closed = table.reader().is_mount_point(b"/proc", Binds::Count);
+    let closed = table.reader().is_mount_point(b"/proc", table::Binds::Count);
     ensure!(matches!(closed, Err(MappedError::Closed)), "{closed:?}");
-    let alone = table.is_mount_point(b"/proc", Binds::Count);
+    let alone = table.is_mount_point(b"/proc", table::Binds::Count);
     ensure!(matches!(alone, Err(MappedError::Io { .. })), "{alone:?}");
     let _served = Served::start(base, tracker)?;
-    ensure!(table.is_mount_point(b"/proc", Binds::Count)?.value, "/proc is not found again");
+    ensure!(table.is_mount_point(b"/proc", table::Binds::Count)?.value, "/proc is not found again");
     Ok(())
 }

@@ -77,14 +77,30 @@ impl Pass<'_> {
         };
         let mut at = 0;
         while let Some(mount) = found.get(at).copied() {
-            let mut child = high(self.mount(mount, M_PARENT)?);
-            while child != 0 {
-                self.step()?;
-                found.push(child);
-                child = low(self.mount(child, M_SIBLINGS)?);
-            }
+            self.push_children(mount, &mut found)?;
             at += 1;
         }
+        self.in_order(found)
+    }
+
+    /// The mounts that sit on one, in the kernel's order.
+    pub(super) fn children(&mut self, mount: u32) -> Look<Vec<u32>> {
+        let mut found = Vec::new();
+        self.push_children(mount, &mut found)?;
+        self.in_order(found)
+    }
+
+    fn push_children(&mut self, mount: u32, found: &mut Vec<u32>) -> Look<()> {
+        let mut child = high(self.mount(mount, M_PARENT)?);
+        while child != 0 {
+            self.step()?;
+            found.push(child);
+            child = low(self.mount(child, M_SIBLINGS)?);
+        }
+        Ok(())
+    }
+
+    fn in_order(&self, mut found: Vec<u32>) -> Look<Vec<u32>> {
         let mut failed = false;
         found.sort_by_cached_key(|mount| {
             self.order(*mount).unwrap_or_else(|_| {

@@ -122,6 +122,6 @@ impl Tables {
     }
 }
 
-pub(super) fn path_buf(bytes: Vec<u8>) -> PathBuf {
+pub(crate) fn path_buf(bytes: Vec<u8>) -> PathBuf {
     OsString::from_vec(bytes).into()
 }

@@ -29,6 +29,13 @@ fn questions(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("is_mount_point", size), |bench| {
             bench.iter(|| black_box(view.is_mount_point(next(), Binds::Count)));
         });
+        let mut asked = make(size);
+        asked.state.keep_paths(common::NAMESPACE);
+        let kept = self::view(&asked);
+        group.bench_function(BenchmarkId::new("is_mount_point_kept", size), |bench| {
+            bench.iter(|| black_box(kept.is_mount_point(next(), Binds::Count)));
+        });
+        drop((kept, asked));
         let path = Path::new(&made.paths[made.paths.len() / 2]);
         group.bench_function(BenchmarkId::new("is_mount_point_again", size), |bench| {
             bench.iter(|| black_box(view.is_mount_point(black_box(path), Binds::Count)));
@@ -79,6 +86,20 @@ fn events(criterion: &mut Criterion) {
                     black_box(made.state.publish());
                 }
             });
+        });
+        made.state.keep_paths(common::NAMESPACE);
+        group.bench_function(BenchmarkId::new("the_same_with_paths_kept", size), |bench| {
+            bench.iter(|| {
+                for events in &cycle {
+                    for event in events.iter().cloned() {
+                        made.state.apply(event);
+                    }
+                    black_box(made.state.publish());
+                }
+            });
+        });
+        group.bench_function(BenchmarkId::new("keep_paths", size), |bench| {
+            bench.iter(|| made.state.keep_paths(common::NAMESPACE));
         });
         group.sample_size(10).sampling_mode(SamplingMode::Flat);
         group.bench_function(BenchmarkId::new("seed", size), |bench| {

@@ -16,12 +16,14 @@ mod operation;
 mod operation_tests;
 #[cfg(test)]
 mod options_tests;
+mod pile;
 #[cfg(test)]
 mod properties;
 mod publish;
 mod retire;
 mod scan;
 mod snapshot;
+mod spots;
 mod super_block;
 mod tables;
 #[cfg(test)]
@@ -33,6 +35,7 @@ pub use publish::Published;
 pub use retire::Retired;
 pub use scan::ScanMark;
 pub use snapshot::Snapshot;
+pub(crate) use spots::NotKept;
 pub use super_block::Wanted;
 pub use tables::Tables;
 
@@ -163,6 +166,12 @@ impl State {
     /// The tables as they are now, perhaps in the middle of a transaction.
     pub fn tables(&self) -> &Tables {
         &self.tables
+    }
+
+    /// Keeps the paths of a namespace's mounts from now on, as it does by itself for one that is asked
+    /// about often: questions about what is mounted at a path take one look-up then.
+    pub fn keep_paths(&mut self, namespace: NamespaceKey) {
+        self.touched.dirty |= self.tables.make_paths(namespace);
     }
 
     /// Says what the back end cannot see, from now on.

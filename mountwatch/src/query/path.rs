@@ -2,7 +2,7 @@
 
 use super::Viewpoint;
 use crate::model::{DentryKey, Mount, MountKey};
-use crate::state::Tables;
+use crate::state::{NotKept, Tables};
 use hashbrown::HashMap;
 use std::sync::Arc;
 
@@ -99,6 +99,21 @@ impl Tables {
 
     /// The mount whose mountpoint is the path, the one on top.
     pub(super) fn mount_at(&self, path: &[u8], from: Viewpoint) -> Option<&Arc<Mount>> {
+        if let Ok(key) = self.key_at_spot(path, from) {
+            return self.mount(key?);
+        }
+        self.note_walk(from.namespace);
+        self.mount_by_walk(path, from)
+    }
+
+    /// Whether there is one. Where paths are kept it is not even looked at.
+    pub(super) fn is_mounted_at(&self, path: &[u8], from: Viewpoint) -> bool {
+        let key = self.key_at_spot(path, from);
+        key.map_or_else(|NotKept| self.mount_at(path, from).is_some(), |key| key.is_some())
+    }
+
+    /// The same, along the names.
+    pub(crate) fn mount_by_walk(&self, path: &[u8], from: Viewpoint) -> Option<&Arc<Mount>> {
         self.walk(path, from).filter(End::is_mountpoint).map(|end| end.mount)
     }
 

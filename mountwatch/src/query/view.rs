@@ -102,9 +102,12 @@ impl MountQueries for SnapshotView {
     type Error = PathError;
 
     fn is_mount_point(&self, path: &Path, binds: Binds) -> Result<Answer<bool>, PathError> {
-        let mount = self.snapshot.mount_at(bytes(path)?, self.from);
-        let counts = |mount| binds == Binds::Count || self.snapshot.bind(mount).is_none();
-        Ok(self.answer(mount.is_some_and(|mount| counts(mount))))
+        let path = bytes(path)?;
+        if binds == Binds::Count {
+            return Ok(self.answer(self.snapshot.is_mounted_at(path, self.from)));
+        }
+        let mount = self.snapshot.mount_at(path, self.from);
+        Ok(self.answer(mount.is_some_and(|mount| self.snapshot.bind(mount).is_none())))
     }
 
     fn mount_at(&self, path: &Path) -> Result<Answer<Option<MountInfo>>, PathError> {

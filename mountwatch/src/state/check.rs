@@ -13,6 +13,8 @@ impl State {
         self.check_namespaces(&mut found);
         self.check_references(&mut found);
         self.check_operations(&mut found);
+        // S5: the paths that are kept are those that a walk finds.
+        self.tables.wrong_paths(&mut found);
         found
     }
 

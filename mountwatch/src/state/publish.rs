@@ -149,6 +149,7 @@ impl State {
         self.check_dentries();
         self.check_supers();
         self.check_unused();
+        self.touched.dirty |= self.tables.make_wanted_paths();
         self.give_out()
     }
 

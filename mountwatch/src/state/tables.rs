@@ -3,7 +3,9 @@
 //! Only this file touches the secondary indexes; the rules call its primitives.
 
 use super::names::{Child, Dentry};
-use crate::maps::{Hashed, Sorted, Trie, nearby, spread};
+use super::pile::{Pile, Place};
+use super::spots::{Spots, place};
+use crate::maps::{Hashed, Sorted, Trie, nearby};
 use crate::model::{
     Coverage, DETACHED, DentryKey, Dialect, Mount, MountId, MountKey, Namespace, NamespaceInode,
     NamespaceKey, Operation, OperationId, PeerGroupId, SuperBlock, SuperKey, UniqueMountId,
@@ -31,41 +33,11 @@ impl Hashed for OperationId {
     }
 }
 
-/// A place where something can be mounted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    mount: MountKey,
-    dentry: DentryKey,
-}
-
-impl Hashed for Place {
-    #[inline]
-    fn hash(self) -> u64 {
-        nearby(self.dentry.0, spread(self.mount.0))
-    }
-}
-
 /// A mount and how many sit on it.
 #[derive(Clone, Debug)]
 struct Known {
     mount: Arc<Mount>,
     children: u32,
-}
-
-/// Mounts at one place, the last one attached on top.
-#[derive(Clone, Debug)]
-enum Pile {
-    One(MountKey),
-    Many(Arc<[MountKey]>),
-}
-
-impl Pile {
-    fn keys(&self) -> &[MountKey] {
-        match self {
-            Self::One(key) => std::slice::from_ref(key),
-            Self::Many(keys) => keys,
-        }
-    }
 }
 
 /// The tables of one state of the index.
@@ -93,6 +65,7 @@ pub struct Tables {
     /// Hashes of names. Whoever makes directories chooses their names: so each process has a seed of
     /// its own, and nobody can make them collide on purpose.
     hasher: foldhash::fast::RandomState,
+    pub(super) spots: Spots,
     pub(super) dialect: Dialect,
 }
 
@@ -271,6 +244,14 @@ impl Tables {
 
     /// Puts a mount in, or replaces it. Gives what was there before.
     pub(super) fn put_mount(&mut self, mount: Mount) -> Option<Arc<Mount>> {
+        let known = self.mount(mount.key).map(Arc::clone);
+        // Of several at one place the last one put is on top.
+        let is_alone = self.all_mounted_at(mount.parent, mount.mountpoint).len() <= 1;
+        let is_placed =
+            !is_alone || known.as_ref().is_none_or(|known| place(known) != place(&mount));
+        if let Some(known) = known.filter(|_| is_placed) {
+            self.leave_paths(&known);
+        }
         let before = self.take_known(mount.key);
         let key = mount.key;
         // Those that were told before it are counted once, at its own first telling.
@@ -302,15 +283,22 @@ impl Tables {
             namespace.mounts.insert(Self::order(&mount));
             if mount.is_namespace_root {
                 namespace.root = Some(key);
+                self.void_paths(namespace.key);
             }
             self.namespaces.insert(namespace.key, Arc::new(namespace));
         }
-        self.mounts.insert(key, Known { mount: Arc::new(mount), children });
+        let mount = Arc::new(mount);
+        self.mounts.insert(key, Known { mount: Arc::clone(&mount), children });
+        if is_placed {
+            self.enter_paths(&mount);
+        }
         before.map(|known| known.mount)
     }
 
     /// Takes a mount out of every index.
     pub(super) fn take_mount(&mut self, key: MountKey) -> Option<Arc<Mount>> {
+        let known = self.mount(key).map(Arc::clone)?;
+        self.leave_paths(&known);
         self.take_known(key).map(|known| known.mount)
     }
 
@@ -383,6 +371,9 @@ impl Tables {
 
     /// Puts a namespace in, or replaces it.
     pub(super) fn put_namespace(&mut self, namespace: Namespace) {
+        if self.namespace(namespace.key).is_none_or(|known| known.root != namespace.root) {
+            self.void_paths(namespace.key);
+        }
         self.by_inode.insert(namespace.inode, namespace.key);
         self.stale += usize::from(namespace.coverage == Coverage::Stale);
         if let Some(before) = self.namespaces.insert(namespace.key, Arc::new(namespace)) {
@@ -416,6 +407,7 @@ impl Tables {
 
     /// Takes a namespace out; its mounts stay in the table of mounts.
     pub(super) fn take_namespace(&mut self, key: NamespaceKey) -> Option<Arc<Namespace>> {
+        self.void_paths(key);
         let namespace = self.namespaces.remove(key)?;
         self.stale -= usize::from(namespace.coverage == Coverage::Stale);
         if self.by_inode.get(namespace.inode) == Some(&key) {
@@ -440,6 +432,7 @@ impl Tables {
             dentry.children = before.children.clone();
             dentry.mounted = before.mounted;
             self.unlink(key, &before);
+            self.void_paths_along(&before);
         }
         let link = (!dentry.is_deleted && dentry.parent != key)
             .then(|| (dentry.parent, Arc::clone(&dentry.name)));
@@ -452,6 +445,7 @@ impl Tables {
     /// Takes a dentry out.
     pub(super) fn take_dentry(&mut self, key: DentryKey) -> Option<Arc<Dentry>> {
         let dentry = Arc::clone(self.dentries.get(key)?);
+        self.void_paths_along(&dentry);
         self.unlink(key, &dentry);
         self.dentries.remove(key)
     }
@@ -460,10 +454,11 @@ impl Tables {
     fn link(&mut self, parent: DentryKey, name: &[u8], key: DentryKey) {
         let hash = self.hasher.hash_one(name);
         let known = self.dentries.get(parent).map_or_else(Arc::default, Arc::clone);
-        let before = self.child(&known, name).map(|(before, _)| before);
+        let before = self.child(&known, name).map(|(key, before)| (key, Arc::clone(before)));
         let mut known = Arc::unwrap_or_clone(known);
-        if let Some(before) = before {
+        if let Some((before, dentry)) = before {
             known.children.remove(Child { hash, key: before });
+            self.void_paths_along(&dentry);
         }
         known.children.insert(Child { hash, key });
         self.dentries.insert(parent, Arc::new(known));

@@ -89,6 +89,7 @@ impl Driver {
                 self.latest = Some(published.snapshot);
                 self.audit(kernel);
                 is_audited = true;
+                self.keep_paths();
             }
             let needs = self.state.take_needs();
             if needs.is_empty() {
@@ -105,6 +106,14 @@ impl Driver {
                 return;
             }
             self.serve(kernel, &needs, meanwhile);
+        }
+    }
+
+    /// Paths are kept of every namespace, wherever they were made void.
+    fn keep_paths(&mut self) {
+        let known: Vec<_> = self.state.tables().namespaces().map(|known| known.key).collect();
+        for key in known {
+            self.state.keep_paths(key);
         }
     }
 

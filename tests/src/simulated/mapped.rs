@@ -93,6 +93,10 @@ impl Tables {
 fn inside(snapshot: &Snapshot, whole: Viewpoint) -> Option<Viewpoint> {
     let last = snapshot.list(whole).pop()?;
     let parent = snapshot.mount(last.mount.parent)?;
+    if parent.root == last.mount.mountpoint {
+        // What is above is not shown by that mount.
+        return None;
+    }
     let dentry = snapshot.dentry(last.mount.mountpoint)?.parent;
     Some(Viewpoint { namespace: whole.namespace, mount: parent.key, dentry })
 }

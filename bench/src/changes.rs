@@ -148,10 +148,13 @@ pub(crate) fn cpu(tracker: &Tracker, data: &Data) -> Result<Vec<Row>> {
         let made = churn(data)?;
         Ok((percent(before, cpu_ns(task)?, start.elapsed()), format!("{made} cycles made")))
     };
-    let records = tracker.status()?.records;
+    let (records, before) = (tracker.status()?.records, cpu_ns(&own)?);
     let (value, note) = run(&own)?;
-    let told = tracker.status()?.records - records;
+    let (told, used) = (tracker.status()?.records - records, cpu_ns(&own)? - before);
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let each = used as f64 / told.max(1) as f64;
     let mut rows = vec![
+        Row::single("CPU for one event", "mountwatch", each, "ns"),
         Row::single(what, "mountwatch", value, "percent").noting(format!("{note}, {told} events")),
     ];
     let namespace = File::open("/proc/self/ns/mnt")?;

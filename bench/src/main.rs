@@ -4,6 +4,7 @@
 //! Its last line on stdout is `BENCH ` and an object of JSON. It works in a mount namespace of its
 //! own and leaves nothing behind.
 
+mod agent;
 mod changes;
 mod cost;
 mod data;
@@ -17,6 +18,11 @@ use clap::{Parser, Subcommand};
 use measure::Row;
 use mountwatch::agent::{BackendChoice, Config, Tracker};
 use serde_json::json;
+use std::path::PathBuf;
+
+/// That of the command: memory is what users have.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Benchmarks
 #[derive(Debug, Parser)]
@@ -31,7 +37,7 @@ enum Verb {
     Size {
         /// How many
         size: usize,
-        /// This group alone: questions, latency, cpu, seeding, memory
+        /// This group alone: questions, latency, cpu, seeding, memory, agent
         #[arg(long)]
         only: Option<String>,
         /// The back end
@@ -44,14 +50,26 @@ enum Verb {
         #[arg(long, default_value = "auto")]
         backend: String,
     },
+    /// Runs an agent with its sockets in a directory
+    Agent {
+        /// The back end
+        #[arg(long)]
+        backend: String,
+        /// The directory
+        #[arg(long)]
+        directory: PathBuf,
+    },
     /// Holds a copy of the mount namespace until stdin ends
     Copy,
 }
 
 fn main() -> Result<()> {
+    sys::give_back_at_once();
     let verb = Arguments::parse().verb;
-    if let Verb::Copy = verb {
-        return changes::hold_copy();
+    match &verb {
+        Verb::Copy => return changes::hold_copy(),
+        Verb::Agent { backend, directory } => return agent::run(config(backend)?, directory),
+        Verb::Size { .. } | Verb::Cost { .. } => {}
     }
     sys::unshare_mounts().context("a mount namespace of its own needs root")?;
     let (size, backend, rows) = match verb {
@@ -64,7 +82,7 @@ fn main() -> Result<()> {
             let rows = cost::measure(&config)?;
             (0, start(&config)?.status()?.backend, rows)
         }
-        Verb::Copy => return Ok(()),
+        Verb::Copy | Verb::Agent { .. } => return Ok(()),
     };
     let rows: Vec<_> = rows.iter().map(Row::json).collect();
     println!(
@@ -111,8 +129,11 @@ fn size_rows(size: usize, only: Option<&str>, config: &Config) -> Result<(&'stat
     if wants("seeding") {
         rows.extend(changes::seeding(&tracker)?);
     }
-    ensure!(!rows.is_empty(), "there is no group {}", only.unwrap_or_default());
     drop(tracker);
+    if wants("agent") {
+        rows.extend(agent::ask(backend, &data)?);
+    }
+    ensure!(!rows.is_empty(), "there is no group {}", only.unwrap_or_default());
     data.end()?;
     Ok((backend, rows))
 }

@@ -10,17 +10,27 @@ use mountwatch::model::UniqueMountId;
 use mountwatch::query::{Binds, MountQueries as _, SnapshotView, WhichMount};
 use std::cell::{Cell, RefCell};
 use std::path::Path;
+use std::time::Duration;
 
 /// How far apart the paths are that are asked about in turn: no two of them are close in memory.
-const STRIDE: usize = 7_919;
+pub(crate) const STRIDE: usize = 7_919;
+/// What the tracker takes at most until it looks after itself.
+const TURN: Duration = Duration::from_secs(1);
 /// Mounts below the parent and below the directory, those two not counted.
 const TEN: usize = 10;
 
 /// Asks everything.
 pub(crate) fn ask(tracker: &Tracker, data: &Data) -> Result<Vec<Row>> {
+    let first = tracker.view_of_task(std::process::id())?;
+    for path in &data.paths {
+        ensure!(first.is_mount_point(Path::new(path), Binds::Count)?.value, "not there");
+    }
+    // After that many questions the tracker keeps paths: it sees to that at its next turn.
+    std::thread::sleep(TURN);
     let view = tracker.view_of_task(std::process::id())?;
-    let asker = Asker { view: &view, data, text: RefCell::default(), at: RefCell::default() };
-    let mut rows = asker.point()?;
+    let paths = Paths::new(data);
+    let asker = Asker { view: &view, data, text: RefCell::default(), paths };
+    let mut rows = asker.point(&first)?;
     rows.extend(asker.info()?);
     rows.extend(asker.by_id()?);
     rows.extend(asker.subtree()?);
@@ -36,19 +46,33 @@ pub(crate) fn ask(tracker: &Tracker, data: &Data) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// Paths of mounts, another one each time.
+pub(crate) struct Paths<'a> {
+    data: &'a Data,
+    at: Cell<usize>,
+}
+
+impl<'a> Paths<'a> {
+    pub(crate) fn new(data: &'a Data) -> Self {
+        Self { data, at: Cell::default() }
+    }
+
+    pub(crate) fn next(&self) -> &'a str {
+        self.at.set((self.at.get() + STRIDE) % self.data.paths.len());
+        &self.data.paths[self.at.get()]
+    }
+}
+
 struct Asker<'a> {
     view: &'a SnapshotView,
     data: &'a Data,
     text: RefCell<Vec<u8>>,
-    at: RefCell<usize>,
+    paths: Paths<'a>,
 }
 
 impl Asker<'_> {
-    /// Another one each time.
     fn path(&self) -> &str {
-        let mut at = self.at.borrow_mut();
-        *at = (*at + STRIDE) % self.data.paths.len();
-        &self.data.paths[*at]
+        self.paths.next()
     }
 
     /// Reads mountinfo, and looks at each line.
@@ -68,7 +92,8 @@ impl Asker<'_> {
         Statmount::new(&self.data.parent)
     }
 
-    fn point(&self) -> Result<Vec<Row>> {
+    /// `first`: what somebody has who asks seldom.
+    fn point(&self, first: &SnapshotView) -> Result<Vec<Row>> {
         let one = self.path();
         let ways = vec![
             way("mountwatch", || {
@@ -78,6 +103,11 @@ impl Asker<'_> {
             }),
             way("mountwatch, one path again", || {
                 ensure!(self.view.is_mount_point(Path::new(one), Binds::Count)?.value, "not there");
+                Ok(())
+            }),
+            way("mountwatch, asked seldom", || {
+                let path = Path::new(self.path());
+                ensure!(first.is_mount_point(path, Binds::Count)?.value, "not there");
                 Ok(())
             }),
             way("statx", || {

@@ -104,8 +104,17 @@ pub(crate) fn getppid() {
     unsafe { libc::syscall(libc::SYS_getppid) };
 }
 
+/// `mi_option_purge_delay`, as the command sets it.
+const PURGE_DELAY: i32 = 15;
+
+/// Lets every thread's allocator give memory back at once, as the command does.
+pub(crate) fn give_back_at_once() {
+    // SAFETY: it stores a number.
+    unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, 0) }
+}
+
 /// Gives what the allocator keeps for later back to the kernel.
 pub(crate) fn trim() {
-    // SAFETY: it takes a number.
-    unsafe { libc::malloc_trim(0) };
+    // SAFETY: it takes a flag, and works on the calling thread's own heap and on what others left.
+    unsafe { libmimalloc_sys::mi_collect(true) };
 }

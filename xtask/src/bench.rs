@@ -21,14 +21,14 @@ const MEMORY_MB: &str = "2048";
 /// Seconds after which a virtual machine counts as hung.
 const LIMIT: &str = "3000";
 /// The groups of one size.
-const GROUPS: [&str; 5] = ["questions", "latency", "cpu", "seeding", "memory"];
+const GROUPS: [&str; 6] = ["questions", "latency", "cpu", "seeding", "memory", "agent"];
 /// What a run puts before its result.
 const RESULT: &str = "BENCH ";
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// This group alone: questions, latency, cpu, seeding, memory; or cost, what watching costs
+    /// This group alone: questions, latency, cpu, seeding, memory, agent; or cost, what watching costs
     /// others
     name: Option<String>,
     /// How many mounts

@@ -36,7 +36,10 @@ const fn goal(
 }
 
 const POINT: &str = "is P a mount point";
-const CACHE: &str = "a path of nine names is nine look-ups in memory that no cache has";
+const OTHER: &str = "is P a mount point, from another process";
+const SOCKET: &str = "is P a mount point, through the socket";
+const CACHE: &str = "the path and its entry are in memory that no cache has";
+const NAMES: &str = "a path of nine names is nine look-ups, in memory that no cache has";
 
 /// A namespace has at most 100,000 mounts (`fs.mount-max`), the machine's own among them.
 const LARGE: u64 = 90_000;
@@ -49,10 +52,33 @@ const GOALS: &[Goal] = &[
         "mountwatch, one path again",
         Target::AtMost(100.0),
         0,
-        "nine names, nine look-ups",
+        "a hash of 122 bytes and one look-up",
     ),
     goal(POINT, "mountwatch", Target::Less(20.0, "statx"), 0, CACHE),
     goal(POINT, "mountwatch", Target::Less(500_000.0, "mountinfo"), 10_000, CACHE),
+    goal(OTHER, "mountwatch", Target::AtMost(200.0), 0, NAMES),
+    goal(
+        OTHER,
+        "mountwatch, one path again",
+        Target::AtMost(200.0),
+        0,
+        "nine names, nine look-ups",
+    ),
+    goal(OTHER, "mountwatch", Target::Less(10.0, "statx"), 0, NAMES),
+    goal(
+        SOCKET,
+        "mountwatch",
+        Target::AtMost(150_000.0),
+        0,
+        "two processes and three threads take turns on two processors",
+    ),
+    goal(
+        "mount+umount while others ask",
+        "64 clients ask the agent",
+        Target::Times(1.1, "off"),
+        0,
+        "who asks takes the processors' caches and memory",
+    ),
     goal(
         "a mount by its ID",
         "mountwatch",
@@ -86,7 +112,7 @@ const GOALS: &[Goal] = &[
         "mountwatch",
         Target::AtMost(3.0),
         0,
-        "each change wakes the writer: it is not batched",
+        "each change wakes the writer, and with notify is looked at by system calls",
     ),
     goal(
         "memory per mount",
@@ -119,6 +145,38 @@ const GOALS: &[Goal] = &[
     goal("bind mount+umount", "on", Target::Times(1.10, "off"), 0, "programs on each mount"),
     goal("unshare of 10,000 mounts", "on", Target::Times(1.25, "off"), 0, "each mount is told"),
 ];
+
+/// What may grow with the mounts, and by how much at most from the fewest to the most.
+const FLAT: &[(&str, f64)] = &[
+    ("CPU for one event", 2.0),
+    ("CPU of one core at 1,000 mount+umount/s", 1.25),
+    ("a change, from the return of mount(2)", 1.25),
+];
+
+/// Of runs of different sizes: what, at the fewest mounts, at the most, how many times that is, target.
+pub(super) fn growth(runs: &[Value]) -> Vec<[String; 5]> {
+    let size = |run: &&Value| run["size"].as_u64().unwrap_or(0);
+    let sized = || runs.iter().filter(|run| size(run) > 0);
+    let (Some(least), Some(most)) = (sized().min_by_key(size), sized().max_by_key(size)) else {
+        return Vec::new();
+    };
+    let ours = |run: &Value, what: &str| {
+        figures(run).into_iter().find(|one| one.what == what && one.way == "mountwatch")
+    };
+    let row = |(what, times): &(&str, f64)| {
+        let (few, many) = (ours(least, what)?, ours(most, what)?);
+        let grew = many.value / few.value;
+        let verdict = if grew <= *times { "holds" } else { "misses" };
+        Some([
+            (*what).to_owned(),
+            human(few.value, &few.unit),
+            human(many.value, &many.unit),
+            format!("{grew:.2}×"),
+            format!("≤ {times}×: {verdict}"),
+        ])
+    };
+    FLAT.iter().filter_map(row).collect()
+}
 
 /// One row of a run.
 #[derive(Clone, Debug)]

@@ -18,9 +18,10 @@ pub(super) const CONNECTIONS_OF_USER_MAX: usize = 128;
 /// How long a new connection may take until it has said that it speaks HTTP/2
 /// (`agent_connections_silent`): who only connects holds no place for long.
 pub(super) const HANDSHAKE_MAX: Duration = Duration::from_secs(2);
-/// How often an idle connection is asked for a sign of life, and how long that may take.
+/// How often an idle connection is asked for a sign of life, and how long that may take: long enough for
+/// somebody who is alive and gets no processor. Who is dead has closed it.
 pub(super) const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
-pub(super) const KEEPALIVE_MAX: Duration = Duration::from_secs(10);
+pub(super) const KEEPALIVE_MAX: Duration = Duration::from_mins(1);
 /// Calls of one connection at the same time: HTTP/2 makes the others wait.
 pub(super) const CALLS_OF_CONNECTION_MAX: u32 = 128;
 /// Calls of Watch and WaitForMount at the same time. Each costs a task, and those beyond are refused

@@ -222,10 +222,12 @@ impl Tables {
 
     /// A mount and all on it, if its coming and going is nothing to the paths of others.
     fn plain_tree(&self, mount: &Mount, from: Viewpoint) -> Option<Vec<MountKey>> {
-        let parent = self.mount(mount.parent)?;
-        let is_odd = mount.is_namespace_root
-            || mount.is_detached_root()
-            || parent.root == mount.mountpoint
+        if mount.is_namespace_root || mount.is_detached_root() {
+            return None;
+        }
+        // Without its parent it has no path: that left before it, with all paths on it, or comes later.
+        let Some(parent) = self.mount(mount.parent) else { return Some(Vec::new()) };
+        let is_odd = parent.root == mount.mountpoint
             || self.all_mounted_at(parent.key, mount.mountpoint) != [mount.key]
             || self.may_hide_others(parent.key, mount.mountpoint);
         if is_odd {
@@ -362,6 +364,22 @@ mod tests {
         state.keep_paths(NS);
         detach(&mut state, 2);
         assert_eq!(kept(&state, "/a/b"), Ok(None));
+    }
+
+    #[test]
+    fn a_tree_that_goes_from_its_top_down_takes_its_own_paths_alone() {
+        let mut state = seeded();
+        attach(&mut state, 2, 101);
+        state.apply(in_transaction(mount(3, 2, 100, 102)));
+        state.apply(commit(locked(hook::COMMIT)));
+        state.keep_paths(NS);
+        assert_eq!(kept(&state, "/a/a/b"), Ok(Some(3)));
+        for key in [2, 3] {
+            let event = Box::new(mount(key, 1, 100, 101));
+            state.apply(Event::MountGone(locked(hook::COMMIT), event));
+            assert_eq!(kept(&state, "/a/a/b"), Ok(None));
+        }
+        assert_eq!((kept(&state, "/a"), kept(&state, "/")), (Ok(None), Ok(Some(1))));
     }
 
     #[test]

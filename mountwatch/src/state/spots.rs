@@ -17,7 +17,7 @@ use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Questions for each mount of a namespace before its paths are made: to make one takes some walks.
+/// Paths are made after one question for so many mounts of a namespace: to make them takes two walks for each.
 const MOUNTS_PER_QUESTION: u32 = 8;
 /// The least number of questions.
 const QUESTIONS_MIN: u32 = 64;
@@ -45,8 +45,6 @@ impl Hashed for Spot {
 struct Paths {
     /// From where they are seen.
     from: Viewpoint,
-    /// The age of the names that they rest on.
-    age: u64,
     /// The mount on top at each path.
     mounts: Trie<Spot, MountKey>,
 }
@@ -55,8 +53,6 @@ struct Paths {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spots {
     namespaces: Trie<NamespaceKey, Paths>,
-    /// How many names were changed on which paths may rest.
-    age: u64,
     demand: Arc<Demand>,
     hashers: (foldhash::fast::RandomState, foldhash::quality::RandomState),
 }
@@ -89,10 +85,6 @@ impl Spots {
     fn spot(&self, path: &[u8]) -> Spot {
         Spot(self.hashers.0.hash_one(path), self.hashers.1.hash_one(path))
     }
-
-    fn valid(&self, namespace: NamespaceKey) -> Option<&Paths> {
-        self.namespaces.get(namespace).filter(|paths| paths.age == self.age)
-    }
 }
 
 impl Tables {
@@ -103,8 +95,10 @@ impl Tables {
         path: &[u8],
         from: Viewpoint,
     ) -> Result<Option<MountKey>, NotKept> {
-        let paths = self.spots.valid(from.namespace).filter(|paths| paths.from == from);
-        let paths = paths.filter(|_| is_plain(path)).ok_or(NotKept)?;
+        let paths = self.spots.namespaces.get(from.namespace).ok_or(NotKept)?;
+        if paths.from != from || !is_plain(path) {
+            return Err(NotKept);
+        }
         Ok(paths.mounts.get(self.spots.spot(path)).copied())
     }
 
@@ -147,8 +141,7 @@ impl Tables {
                 mounts.insert(self.spots.spot(&listed.path), listed.mount.key);
             }
         }
-        let paths = Paths { from, age: self.spots.age, mounts };
-        self.spots.namespaces.insert(namespace, paths);
+        self.spots.namespaces.insert(namespace, Paths { from, mounts });
         true
     }
 
@@ -171,7 +164,7 @@ impl Tables {
 
     /// A name changed, on which paths of any namespace may rest.
     pub(super) fn void_all_paths(&mut self) {
-        self.spots.age += 1;
+        self.spots.namespaces = Trie::default();
     }
 
     /// A dentry changes its name, or is not there any more: paths that lead along it do not.
@@ -183,35 +176,45 @@ impl Tables {
 
     /// A mount and what sits on it are about to leave their places.
     pub(super) fn leave_paths(&mut self, mount: &Mount) {
-        self.each_path(mount, |paths, spot, key, _| {
-            if paths.mounts.get(spot) == Some(&key) {
-                paths.mounts.remove(spot);
-            }
-        });
+        let Some(from) = self.followed_from(mount) else { return };
+        for (key, path) in self.paths_of_tree(mount, from) {
+            let spot = self.spots.spot(&path);
+            self.spots.namespaces.change(mount.namespace, |paths| {
+                if paths.mounts.get(spot) == Some(&key) {
+                    paths.mounts.remove(spot);
+                }
+            });
+        }
     }
 
     /// A mount and what sits on it have come to their places.
     pub(super) fn enter_paths(&mut self, mount: &Mount) {
-        self.each_path(mount, |paths, spot, key, is_on_top| {
-            if is_on_top {
-                paths.mounts.insert(spot, key);
+        let Some(from) = self.followed_from(mount) else { return };
+        for (key, path) in self.paths_of_tree(mount, from) {
+            if self.is_on_top(key, &path, from) {
+                let spot = self.spots.spot(&path);
+                self.spots.namespaces.change(mount.namespace, |paths| {
+                    paths.mounts.insert(spot, key);
+                });
             }
-        });
+        }
     }
 
-    fn each_path(&mut self, mount: &Mount, take: impl Fn(&mut Paths, Spot, MountKey, bool)) {
-        if !self.is_in_one_namespace(mount) {
-            return self.void_all_paths();
+    /// From where the paths of a mount's namespace are seen, if they are kept.
+    fn followed_from(&mut self, mount: &Mount) -> Option<Viewpoint> {
+        if self.spots.namespaces.len() > 0 && !self.is_in_one_namespace(mount) {
+            self.void_all_paths();
         }
-        let namespace = mount.namespace;
-        let Some(from) = self.spots.valid(namespace).map(|paths| paths.from) else { return };
-        let Some(tree) = self.plain_tree(mount, from) else { return self.void_paths(namespace) };
-        for key in tree {
-            let Some(path) = self.path_of(key, from) else { continue };
-            let is_on_top = self.is_on_top(key, &path, from);
-            let spot = self.spots.spot(&path);
-            self.spots.namespaces.change(namespace, |paths| take(paths, spot, key, is_on_top));
-        }
+        self.spots.namespaces.get(mount.namespace).map(|paths| paths.from)
+    }
+
+    /// The paths of a mount and of all on it. Those of the namespace are void if that is not all.
+    fn paths_of_tree(&mut self, mount: &Mount, from: Viewpoint) -> Vec<(MountKey, Vec<u8>)> {
+        let Some(tree) = self.plain_tree(mount, from) else {
+            self.void_paths(mount.namespace);
+            return Vec::new();
+        };
+        tree.into_iter().filter_map(|key| Some((key, self.path_of(key, from)?))).collect()
     }
 
     /// No mount sits on one of another namespace.
@@ -270,9 +273,6 @@ impl Tables {
     /// What is wrong with the paths that are kept, in a sentence each.
     pub(super) fn wrong_paths(&self, found: &mut Vec<String>) {
         for (namespace, paths) in self.spots.namespaces.iter() {
-            if paths.age != self.spots.age {
-                continue;
-            }
             let expected = self.viewpoint_of_namespace(*namespace);
             if expected != Some(paths.from) {
                 found.push(format!("S5: the paths of {namespace} are seen from elsewhere"));

@@ -98,7 +98,7 @@ impl Default for NotifyConfig {
 /// What one drain gave besides events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
-    /// Notifications were lost, or nobody came to an end: everything needs a scan.
+    /// Notifications were lost, or it came to no end of what changed: everything needs a scan.
     pub lost: bool,
     /// Namespaces that are new and that the events tell as a whole: they need no scan.
     pub listed: Vec<NamespaceInode>,

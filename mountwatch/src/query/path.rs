@@ -112,7 +112,7 @@ impl Tables {
         key.map_or_else(|NotKept| self.mount_at(path, from).is_some(), |key| key.is_some())
     }
 
-    /// The same, along the names.
+    /// The mount whose mountpoint is the path, found along its names.
     pub(crate) fn mount_by_walk(&self, path: &[u8], from: Viewpoint) -> Option<&Arc<Mount>> {
         self.walk(path, from).filter(End::is_mountpoint).map(|end| end.mount)
     }

@@ -82,6 +82,11 @@ impl Demand {
 }
 
 impl Spots {
+    /// Whether those of any namespace are: else a change has nothing to do with them.
+    pub(super) fn are_kept(&self) -> bool {
+        self.namespaces.len() > 0
+    }
+
     fn spot(&self, path: &[u8]) -> Spot {
         Spot(self.hashers.0.hash_one(path), self.hashers.1.hash_one(path))
     }
@@ -174,6 +179,13 @@ impl Tables {
         }
     }
 
+    /// Whether a mount that is put is new, or somewhere else than before. Of several at one place the last
+    /// one put is on top.
+    pub(super) fn is_placed_anew(&self, mount: &Mount) -> bool {
+        self.all_mounted_at(mount.parent, mount.mountpoint).len() > 1
+            || self.mount(mount.key).is_none_or(|known| place(known) != place(mount))
+    }
+
     /// A mount and what sits on it are about to leave their places.
     pub(super) fn leave_paths(&mut self, mount: &Mount) {
         let Some(from) = self.followed_from(mount) else { return };
@@ -202,7 +214,7 @@ impl Tables {
 
     /// From where the paths of a mount's namespace are seen, if they are kept.
     fn followed_from(&mut self, mount: &Mount) -> Option<Viewpoint> {
-        if self.spots.namespaces.len() > 0 && !self.is_in_one_namespace(mount) {
+        if !self.is_in_one_namespace(mount) {
             self.void_all_paths();
         }
         self.spots.namespaces.get(mount.namespace).map(|paths| paths.from)
@@ -298,7 +310,7 @@ impl Tables {
 }
 
 /// What the paths of a mount and of those on it rest on.
-pub(super) fn place(mount: &Mount) -> impl PartialEq + use<> {
+fn place(mount: &Mount) -> impl PartialEq + use<> {
     let is_root = mount.is_namespace_root;
     (mount.namespace, mount.parent, mount.mountpoint, mount.root, is_root)
 }

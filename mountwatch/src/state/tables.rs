@@ -4,7 +4,7 @@
 
 use super::names::{Child, Dentry};
 use super::pile::{Pile, Place};
-use super::spots::{Spots, place};
+use super::spots::Spots;
 use crate::maps::{Hashed, Sorted, Trie, nearby};
 use crate::model::{
     Coverage, DETACHED, DentryKey, Dialect, Mount, MountId, MountKey, Namespace, NamespaceInode,
@@ -244,12 +244,8 @@ impl Tables {
 
     /// Puts a mount in, or replaces it. Gives what was there before.
     pub(super) fn put_mount(&mut self, mount: Mount) -> Option<Arc<Mount>> {
-        let known = self.mount(mount.key).map(Arc::clone);
-        // Of several at one place the last one put is on top.
-        let is_alone = self.all_mounted_at(mount.parent, mount.mountpoint).len() <= 1;
-        let is_placed =
-            !is_alone || known.as_ref().is_none_or(|known| place(known) != place(&mount));
-        if let Some(known) = known.filter(|_| is_placed) {
+        let is_placed = self.spots.are_kept() && self.is_placed_anew(&mount);
+        if is_placed && let Some(known) = self.mount(mount.key).map(Arc::clone) {
             self.leave_paths(&known);
         }
         let before = self.take_known(mount.key);
@@ -297,8 +293,10 @@ impl Tables {
 
     /// Takes a mount out of every index.
     pub(super) fn take_mount(&mut self, key: MountKey) -> Option<Arc<Mount>> {
-        let known = self.mount(key).map(Arc::clone)?;
-        self.leave_paths(&known);
+        if self.spots.are_kept() {
+            let known = self.mount(key).map(Arc::clone)?;
+            self.leave_paths(&known);
+        }
         self.take_known(key).map(|known| known.mount)
     }
 

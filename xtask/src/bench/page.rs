@@ -35,7 +35,7 @@ const TAIL: &str = "## What misses, and what it would take
 
 * **A point query** is one look-up of a hash of the path where paths are kept, which they are of a namespace \
 that is asked about often; what is asked seldom is walked along its names, nine of them here. Warm that is \
-below 0.1 µs. Among many mounts most of it is misses of the cache, the first of them for the path that is \
+some 0.1 µs. Among many mounts most of it is misses of the cache, the first of them for the path that is \
 asked about. The mapped table has no paths, and is walked.
 * **Memory**: whatever there is takes 46 MB, the ring's 16 MiB among them. A mount's own directories take some \
 250 bytes each with their names and the hashes by which `notify` notices that they are renamed; a \

@@ -44,6 +44,7 @@ use super::load::{Calls, LoadConfig, LoadError, operation_of};
 use super::namespaces;
 use super::ring::Ring;
 use super::sys;
+use crate::maps::Room as _;
 use crate::model::{DentryKey, Event, MountKey, NamespaceInode, Origin};
 use crate::wire::call::{CallReader, is_end};
 use crate::wire::record::{self, Record};
@@ -244,6 +245,8 @@ impl Notify {
         };
         let ended = self.ended.extract_if(.., is_over).map(|(_, event)| event).collect();
         order::put_ends(out, begin, ended);
+        self.ended.give_back();
+        self.glimpses.give_back();
         drained.lost |= self.unsettled > unsettled;
         if drained.lost {
             log::warn!("something was lost, everything is scanned again: {:?}", self.counters());

@@ -5,6 +5,7 @@
 
 use super::State;
 use super::apply::task_of;
+use crate::maps::Room as _;
 use crate::model::{
     Call, CallEvent, Change, ChangeKind, EFFECTS_MAX, Effects, MountEvent, Operation, OperationId,
     Origin, Provenance, Revision, Surroundings, Task, UniqueMountId,
@@ -123,6 +124,13 @@ impl Operations {
             surroundings: Arc::new(event.surroundings),
             effects: Effects::default(),
         });
+    }
+
+    /// Room for operations that are over.
+    pub(super) fn give_back(&mut self) {
+        self.open.give_back();
+        self.effects.give_back();
+        self.references.give_back();
     }
 
     /// Something is over and nobody was told.

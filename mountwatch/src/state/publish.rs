@@ -1,6 +1,7 @@
 //! Publication: readers see whole transactions.
 
 use super::{Snapshot, State, Touch};
+use crate::maps::Room as _;
 use crate::model::{
     Change, ChangeKind, Coverage, DentryKey, GlimpsedEvent, Mount, MountKey, NamespaceInode,
     NamespaceKey, OperationId, Origin, SuperKey, Task, Transaction,
@@ -149,8 +150,16 @@ impl State {
         self.check_dentries();
         self.check_supers();
         self.check_unused();
+        self.give_back();
         self.touched.dirty |= self.tables.make_wanted_paths();
         self.give_out()
+    }
+
+    /// Room that was needed for what is over.
+    fn give_back(&mut self) {
+        self.told.give_back();
+        self.operations.give_back();
+        self.retire.give_back();
     }
 
     /// Gives out the change that has just ended, before the next event is applied: what is attached

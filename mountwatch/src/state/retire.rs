@@ -8,6 +8,7 @@
 //! whatever a record on its way relied on. Until that is over the index says that it is stale.
 
 use super::{Need, State};
+use crate::maps::Room as _;
 use crate::model::{DentryKey, SuperKey};
 use hashbrown::{HashMap, HashSet};
 
@@ -48,6 +49,12 @@ impl Retire {
             self.references.remove(&key);
             self.unused.insert(key);
         }
+    }
+
+    /// Room for names that are gone.
+    pub(super) fn give_back(&mut self) {
+        self.references.give_back();
+        self.unused.give_back();
     }
 
     /// It was told, and perhaps nothing refers to it.

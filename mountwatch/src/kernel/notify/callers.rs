@@ -2,6 +2,7 @@
 
 use super::effect::{Class, Effect, effect};
 use crate::kernel::descent;
+use crate::maps::Room as _;
 use crate::model::{Bytes, CommitEvent, Descent, Glimpsed, NamespaceKey, Origin, UniqueMountId};
 use crate::wire::record;
 use hashbrown::{HashMap, HashSet};
@@ -103,6 +104,7 @@ impl Callers {
             latest.get(tid).is_some_and(is_it)
                 || before.get(tid).is_some_and(|calls| begun_at(calls, *begin_ktime_ns).is_some())
         });
+        self.notified.give_back();
     }
 
     /// A notification belongs to a call.

@@ -107,10 +107,12 @@ pub(crate) fn getppid() {
 /// `mi_option_purge_delay`, as the command sets it.
 const PURGE_DELAY: i32 = 15;
 
-/// Lets every thread's allocator give memory back at once, as the command does.
+/// Lets every thread's allocator give memory back at once, and the kernel give no huge pages, as the
+/// command does.
 pub(crate) fn give_back_at_once() {
     // SAFETY: it stores a number.
     unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, 0) }
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 /// Gives what the allocator keeps for later back to the kernel.

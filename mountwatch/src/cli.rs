@@ -230,6 +230,9 @@ pub struct VerifyArgs {
 /// Runs a command.
 pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     sys_alloc::give_back_at_once();
+    if !matches!(cli.command, Command::Exec(_)) {
+        sys_alloc::take_small_pages();
+    }
     match &cli.command {
         Command::Agent(args) => agent::run(&cli.global, args),
         Command::List(args) => list::run(&cli.global, args),

@@ -143,6 +143,12 @@ impl Agent {
         finish(self.command(arguments).spawn().context("cannot start mountwatch")?)
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("no pid")?;
+        kill_process(pid, signal).context("cannot send it a signal")
+    }
+
     /// Kills it as the kernel does when there is no memory.
     pub(crate) fn kill(mut self) -> Result<Place> {
         if let Some(mut child) = self.child.take() {
@@ -155,9 +161,8 @@ impl Agent {
     /// Ends it as a service manager does: its exit status is 0, and its socket is gone.
     pub(crate) fn terminate(mut self) -> Result<String> {
         let socket = self.socket();
+        self.signal(Signal::TERM)?;
         let child = self.child.take().context("it ended already")?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("no pid")?;
-        kill_process(pid, Signal::TERM)?;
         let output = finish(child)?;
         let log = self.log();
         ensure_status(&output, 0).with_context(|| log.clone())?;

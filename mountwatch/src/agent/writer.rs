@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
@@ -414,20 +415,20 @@ impl Drop for Writer {
     }
 }
 
-/// Waits until one of the descriptors is readable. Its readiness is cleared: a drain follows that
-/// takes everything, and what comes later makes it ready again.
+/// Waits until one of the descriptors is readable. The readiness of all is cleared: a drain follows that
+/// takes everything of each, and what comes later makes it ready again.
 async fn any_readable(wakers: &[AsyncFd<OwnedFd>]) {
-    let mut readable: Vec<_> = wakers.iter().map(|waker| Box::pin(waker.readable())).collect();
     std::future::poll_fn(|context| {
-        for future in &mut readable {
-            if let std::task::Poll::Ready(guard) = future.as_mut().poll(context) {
+        let mut poll = Poll::Pending;
+        for waker in wakers {
+            if let Poll::Ready(guard) = waker.poll_read_ready(context) {
                 if let Ok(mut guard) = guard {
                     guard.clear_ready();
                 }
-                return std::task::Poll::Ready(());
+                poll = Poll::Ready(());
             }
         }
-        std::task::Poll::Pending
+        poll
     })
     .await;
 }

@@ -11,6 +11,8 @@ const METADATA_BYTES: usize = 24;
 const INFO_MOUNT: u8 = 7;
 /// Room for one read: some 1,600 notifications.
 const READ_BYTES: usize = 64 << 10;
+/// More than a notification has. A read that leaves so much room has taken all that there was.
+const NOTIFICATION_BYTES_MAX: usize = 4 << 10;
 
 /// One notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +44,12 @@ pub(super) fn read_all(
     loop {
         match queue.read(buffer) {
             Ok(0) => return Ok(()),
-            Ok(bytes) => parse(buffer.get(..bytes).unwrap_or_default(), out),
+            Ok(bytes) => {
+                parse(buffer.get(..bytes).unwrap_or_default(), out);
+                if bytes + NOTIFICATION_BYTES_MAX <= READ_BYTES {
+                    return Ok(());
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

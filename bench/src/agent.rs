@@ -5,7 +5,7 @@ use crate::data::Data;
 use crate::measure::{Row, rounds, way};
 use crate::{changes, peers, questions};
 use anyhow::{Context as _, Result, ensure};
-use mountwatch::agent::Config;
+use mountwatch::agent::{Config, Status};
 use mountwatch::client::{Client, Whose, blocking, mapped};
 use mountwatch::query::{Binds, MountQueries as _};
 use mountwatch::serve::{ServeConfig, serve};
@@ -29,13 +29,13 @@ const NICE_ASK: i32 = 19;
 const NICE_MOUNT: i32 = -20;
 
 /// An agent in a process of its own.
-struct Agent {
+pub(crate) struct Agent {
     child: Child,
     directory: PathBuf,
 }
 
 impl Agent {
-    fn start(backend: &str) -> Result<Self> {
+    pub(crate) fn start(backend: &str) -> Result<Self> {
         let directory = PathBuf::from(format!("/run/mountwatch-bench-{}", std::process::id()));
         std::fs::create_dir_all(&directory).context("cannot make a directory for the sockets")?;
         let child = Command::new("/proc/self/exe")
@@ -51,6 +51,15 @@ impl Agent {
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(agent)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its status, after everything that was over before.
+    pub(crate) fn status(&self) -> Result<Status> {
+        Ok(blocking::Client::connect(&self.socket())?.status()?)
     }
 
     fn socket(&self) -> PathBuf {

@@ -9,6 +9,7 @@ mod changes;
 mod cost;
 mod data;
 mod measure;
+mod memory;
 mod peers;
 mod questions;
 mod sys;
@@ -67,14 +68,14 @@ fn main() -> Result<()> {
     sys::give_back_at_once();
     let verb = Arguments::parse().verb;
     match &verb {
-        Verb::Copy => return changes::hold_copy(),
+        Verb::Copy => return memory::hold_copy(),
         Verb::Agent { backend, directory } => return agent::run(config(backend)?, directory),
         Verb::Size { .. } | Verb::Cost { .. } => {}
     }
     sys::unshare_mounts().context("a mount namespace of its own needs root")?;
     let (size, backend, rows) = match verb {
         Verb::Size { size, only, backend } => {
-            let (used, rows) = size_rows(size, only.as_deref(), &config(&backend)?)?;
+            let (used, rows) = size_rows(size, only.as_deref(), &backend)?;
             (size, used, rows)
         }
         Verb::Cost { backend } => {
@@ -106,17 +107,21 @@ pub(crate) fn start(config: &Config) -> Result<Tracker> {
     Tracker::start(config).context("mountwatch does not start")
 }
 
-fn size_rows(size: usize, only: Option<&str>, config: &Config) -> Result<(&'static str, Vec<Row>)> {
-    let fixed = changes::fixed(|| start(config))?;
+fn size_rows(size: usize, only: Option<&str>, backend: &str) -> Result<(&'static str, Vec<Row>)> {
+    let config = &config(backend)?;
+    let wants = |name: &str| only.is_none_or(|only| only == name);
+    let before = if wants("memory") { Some(memory::before(backend)?) } else { None };
     let data = data::make(size)?;
     if !data.has_overlay {
         eprintln!("vm-bench: this machine mounts no overlay: bind mounts stand in for them");
     }
-    let wants = |name: &str| only.is_none_or(|only| only == name);
-    let (tracker, memory) = changes::memory(&data, fixed, || start(config))?;
+    let mut rows = match before {
+        Some(before) => memory::measure(backend, &data, before)?,
+        None => Vec::new(),
+    };
+    let tracker = start(config)?;
     let backend = tracker.status()?.backend;
     ensure!(changes::knows(&tracker, &data.paths[size / 2])?, "the index lacks a mount");
-    let mut rows = if wants("memory") { memory } else { Vec::new() };
     if wants("questions") {
         rows.extend(questions::ask(&tracker, &data)?);
     }

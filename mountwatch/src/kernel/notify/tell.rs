@@ -14,6 +14,8 @@ use mountwatch_common::hook;
 
 /// How often a mount is looked at again that moves while it is looked at.
 const TRIES: usize = 4;
+/// Looks that are held at a time. One is some kilobyte, and a namespace may have a hundred thousand.
+const LOOKS_MAX: usize = 1_024;
 
 /// Counters of what the looks met.
 #[derive(Clone, Copy, Debug, Default)]
@@ -90,17 +92,21 @@ impl Teller {
         origin: Origin,
         out: &mut Vec<Event>,
     ) -> Result<usize, LookError> {
-        let mut looks = Looks::with_capacity(keys.len());
-        for key in keys {
-            if let Some(found) = self.stat(*key, namespace)? {
-                looks.insert(*key, found);
-            }
-        }
         let mut changed = 0;
-        for key in keys {
-            match self.settle(*key, namespace, &mut looks, origin, out)? {
-                Some(event) => changed += usize::from(self.put(event, tell, origin, out)),
-                None => changed += usize::from(self.gone(*key, origin, out)),
+        let mut looks = Looks::new();
+        for part in keys.chunks(LOOKS_MAX) {
+            looks.clear();
+            for key in part {
+                if let Some(found) = self.stat(*key, namespace)? {
+                    looks.insert(*key, found);
+                }
+            }
+            for key in part {
+                let is_changed = match self.settle(*key, namespace, &mut looks, origin, out)? {
+                    Some(event) => self.put(event, tell, origin, out),
+                    None => self.gone(*key, origin, out),
+                };
+                changed += usize::from(is_changed);
             }
         }
         Ok(changed)

@@ -38,7 +38,7 @@ const TAIL: &str = "## What misses, and what it would take
 that is asked about often; what is asked seldom is walked along its names, nine of them here. Warm that is \
 some 0.1 µs. Among many mounts most of it is misses of the cache, the first of them for the path that is \
 asked about. The mapped table has no paths, and is walked.
-* **Memory**: whatever there is takes 46 MB, the ring's 16 MiB among them. A mount's own directories take some \
+* **Memory**: whatever there is takes 51 MB, the ring's 16 MiB among them. A mount's own directories take some \
 250 bytes each with their names and the hashes by which `notify` notices that they are renamed; a \
 container's mount has two to five; the options of an overlay are some 270. A copied mount takes 0.4 KB in \
 the index (a mount of 160 bytes, and its entries in nine indexes), and 0.25 KB in what `notify` remembers of what \

@@ -25,9 +25,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// A start of the command under emulation takes some seconds.
-const COMMAND_LIMIT: Duration = Duration::from_mins(1);
+const COMMAND_LIMIT: Duration = Duration::from_mins(3);
 /// All of one check, besides what it is told to do.
-const CHECK_LIMIT: Duration = Duration::from_mins(4);
+const CHECK_LIMIT: Duration = Duration::from_mins(9);
 /// User and group that own nothing.
 pub(crate) const NOBODY: u32 = 65534;
 

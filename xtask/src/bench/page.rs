@@ -27,7 +27,7 @@ The mounts are those of a node with containers: of each ten three overlays with 
 tmpfs, three bind mounts; 122 bytes of path. `mountinfo` is one read of /proc/self/mountinfo into a buffer \
 that is used again, with a parser that copies nothing; `procfs crate` and findmnt(8) are what programs use. \
 The paths that are asked about are never close together in memory, except in the row that says so. Memory \
-is what an agent has in a process of its own, two seconds after it has taken what there is.
+is what an agent has in a process of its own: the least within two seconds after it has taken what there is.
 
 `×` is how many times ours fits into it.
 ";
